@@ -1,0 +1,3 @@
+defmodule MQTT do
+  @moduledoc false
+end

@@ -1,0 +1,47 @@
+defmodule MQTT.Native do
+  @moduledoc false
+  # The one NIF module. native/README.md says what each function takes and gives.
+
+  @on_load :load
+
+  @doc false
+  def load do
+    path = :filename.join(:code.priv_dir(:mqtt), ~c"native/mqtt_nif")
+
+    case :erlang.load_nif(path, 0) do
+      :ok ->
+        # Resources and threads point into the library, so the module stays (`quicer` learned it).
+        :ok
+
+      {:error, {:reload, _}} ->
+        :ok
+
+      {:error, {reason, text}} ->
+        :logger.error(~c"The native part of :mqtt could not be loaded from ~ts: ~p, ~ts", [
+          path,
+          reason,
+          text
+        ])
+
+        {:error, {reason, text}}
+    end
+  end
+
+  def connection_open(_fd, _received, _options), do: :erlang.nif_error(:not_loaded)
+  def connection_open_fed(_options), do: :erlang.nif_error(:not_loaded)
+  def connection_own(_connection), do: :erlang.nif_error(:not_loaded)
+  def connection_receive(_connection), do: :erlang.nif_error(:not_loaded)
+  def connection_feed(_connection, _data), do: :erlang.nif_error(:not_loaded)
+
+  def connection_accept(_connection, _session_present, _commands),
+    do: :erlang.nif_error(:not_loaded)
+
+  def connection_reject(_connection, _code), do: :erlang.nif_error(:not_loaded)
+  def connection_send(_connection, _commands), do: :erlang.nif_error(:not_loaded)
+  def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
+  def connection_check_time(_connection), do: :erlang.nif_error(:not_loaded)
+  def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)
+  def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
+  def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)
+  def counters_read, do: :erlang.nif_error(:not_loaded)
+end

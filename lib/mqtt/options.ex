@@ -1,0 +1,90 @@
+defmodule MQTT.Options do
+  @moduledoc false
+  # Options against a schema: checked once, at start, with a sentence for each that is wrong.
+
+  @type type ::
+          {:integer, integer, integer | :infinity}
+          | :timeout
+          | :boolean
+          | {:in, [term]}
+          | {:check, (term -> {:ok, term} | :error), expected :: String.t()}
+
+  @type schema :: [{name :: atom, type, default :: term, doc :: String.t()}]
+
+  # The default of an option that has to be given.
+  @required :"$required"
+
+  def required, do: @required
+
+  @doc "The options as a map with every key of the schema, or an `ArgumentError`."
+  @spec validate!(keyword, schema, String.t()) :: map
+  def validate!(options, schema, owner) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError,
+            "the options of #{owner} must be a keyword list, got: #{inspect(options)}"
+    end
+
+    names = for {name, _, _, _} <- schema, do: name
+
+    for {name, _} <- options, name not in names do
+      raise ArgumentError,
+            "unknown option #{inspect(name)} of #{owner}; allowed are " <>
+              Enum.map_join(names, ", ", &inspect/1)
+    end
+
+    for {name, type, default, _doc} <- schema, into: %{} do
+      case Keyword.fetch(options, name) do
+        {:ok, value} -> {name, check!(value, type, name, owner)}
+        :error when default == @required -> raise ArgumentError, missing(name, type, owner)
+        :error -> {name, default}
+      end
+    end
+  end
+
+  @doc "The schema as a Markdown table."
+  @spec docs(schema) :: String.t()
+  def docs(schema) do
+    rows =
+      for {name, type, default, doc} <- schema do
+        default = if default == @required, do: "required", else: "`#{inspect(default)}`"
+        "| `#{inspect(name)}` | #{expected(type)} | #{default} | #{doc} |\n"
+      end
+
+    "| Option | Value | Default | Meaning |\n| --- | --- | --- | --- |\n#{rows}"
+  end
+
+  defp check!(value, type, name, owner) do
+    case check(value, type) do
+      {:ok, value} ->
+        value
+
+      :error ->
+        raise ArgumentError,
+              "option #{inspect(name)} of #{owner} must be #{expected(type)}, " <>
+                "got: #{inspect(value)}"
+    end
+  end
+
+  defp missing(name, type, owner) do
+    "option #{inspect(name)} of #{owner} is required; it must be #{expected(type)}"
+  end
+
+  # An atom is greater than every integer, so `:infinity` needs no clause of its own.
+  defp check(value, {:integer, min, max})
+       when is_integer(value) and value >= min and value <= max,
+       do: {:ok, value}
+
+  defp check(:infinity, :timeout), do: {:ok, :infinity}
+  defp check(value, :timeout) when is_integer(value) and value > 0, do: {:ok, value}
+  defp check(value, :boolean) when is_boolean(value), do: {:ok, value}
+  defp check(value, {:in, values}), do: if(value in values, do: {:ok, value}, else: :error)
+  defp check(value, {:check, check, _expected}), do: check.(value)
+  defp check(_value, _type), do: :error
+
+  defp expected({:integer, min, :infinity}), do: "an integer of at least #{min}"
+  defp expected({:integer, min, max}), do: "an integer from #{min} to #{max}"
+  defp expected(:timeout), do: "a positive number of milliseconds or `:infinity`"
+  defp expected(:boolean), do: "`true` or `false`"
+  defp expected({:in, values}), do: "one of " <> Enum.map_join(values, ", ", &"`#{inspect(&1)}`")
+  defp expected({:check, _check, expected}), do: expected
+end

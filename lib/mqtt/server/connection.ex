@@ -1,0 +1,296 @@
+defmodule MQTT.Server.Connection do
+  @moduledoc false
+  # The process of a connection. The native side tells events, the handler's callbacks answer with
+  # actions, and these go back as commands, a batch in one call. No protocol is known here.
+  #
+  # What the handler publishes while messages wait in the mailbox is corked: it is written when the
+  # messages that were there have been handled, or when `@max_corked` commands wait.
+  #
+  # Until CONNECT is accepted there is no state of the handler, so calls, casts and messages are
+  # kept and handled behind `init/2`.
+
+  @behaviour :gen_server
+
+  alias MQTT.Native
+  alias MQTT.Server.{Events, Options}
+  alias MQTT.Transport
+
+  @max_corked 64
+
+  @enforce_keys [:module, :state, :connection, :io]
+  defstruct @enforce_keys ++
+              [phase: :connecting, params: %{}, corked: [], count: 0, kept: [], timer: nil]
+
+  # state: the arguments of init/2 before CONNECT, then the handler's state
+  # io: :native, or {:ssl, socket} when the bytes are read and written here
+  # params: what is known about the connection besides CONNECT
+  # corked: commands to be written, the last one first; count: how many
+  # kept: what came before CONNECT, the last one first
+
+  @rejections %{
+    unacceptable_protocol: 1,
+    identifier_rejected: 2,
+    server_unavailable: 3,
+    bad_username_or_password: 4,
+    not_authorized: 5
+  }
+
+  @doc "Turns the calling process into the connection of an accepted socket."
+  @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
+  def enter_loop(module, args, %Transport{type: type, socket: socket} = transport, options) do
+    case Transport.module(transport).open(socket, options) do
+      {:ok, connection} ->
+        io = if type == :ssl, do: {:ssl, socket}, else: :native
+        enter_loop(module, args, connection, io, options)
+
+      # The peer was quicker.
+      {:error, _reason} ->
+        exit({:shutdown, :closed})
+    end
+  end
+
+  defp enter_loop(module, args, connection, io, options) do
+    s = %__MODULE__{module: module, state: args, connection: connection, io: io}
+    send(self(), {:"$mqtt", :start})
+    loop_options = [hibernate_after: options.hibernate_after]
+    :gen_server.enter_loop(__MODULE__, loop_options, s)
+  end
+
+  @impl true
+  def init(_), do: {:stop, :unexpected_call_to_init}
+
+  @impl true
+  def handle_call(request, from, %{phase: :connected} = s) do
+    s.module.handle_call(request, from, s.state) |> returned(s)
+  end
+
+  def handle_call(request, from, s), do: keep({:call, request, from}, s)
+
+  @impl true
+  def handle_cast(request, %{phase: :connected} = s) do
+    s.module.handle_cast(request, s.state) |> returned(s)
+  end
+
+  def handle_cast(request, s), do: keep({:cast, request}, s)
+
+  @impl true
+  def handle_info({:"$mqtt", :flush}, s), do: flush(s)
+  def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> check_time() |> and_then(&read/1)
+  def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
+  def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
+  def handle_info({:"$mqtt", _readable_or_more_or_drained}, s), do: read(s)
+  def handle_info({:ssl, socket, data}, %{io: {:ssl, socket}} = s), do: feed(data, s)
+
+  def handle_info({:ssl_closed, socket}, %{io: {:ssl, socket}} = s),
+    do: {:stop, {:shutdown, :closed}, s}
+
+  def handle_info({:ssl_error, socket, reason}, %{io: {:ssl, socket}} = s),
+    do: {:stop, {:shutdown, {:socket_error, reason}}, s}
+
+  def handle_info(message, %{phase: :connected} = s) do
+    s.module.handle_info(message, s.state) |> returned(s)
+  end
+
+  def handle_info(message, s), do: keep({:info, message}, s)
+
+  @impl true
+  def code_change(old_vsn, %{phase: :connected} = s, extra) do
+    with {:ok, state} <- s.module.code_change(old_vsn, s.state, extra) do
+      {:ok, %{s | state: state}}
+    end
+  end
+
+  def code_change(_old_vsn, s, _extra), do: {:ok, s}
+
+  @impl true
+  def terminate(reason, s) do
+    _ = write(s)
+    if s.phase == :connected, do: s.module.terminate(reason, s.state)
+  after
+    Native.connection_close(s.connection, linger?(reason))
+    with {:ssl, socket} <- s.io, do: :ssl.close(socket)
+  end
+
+  # Whether the peer may still be there to read what was sent last.
+  defp linger?({:shutdown, reason})
+       when reason in [:closed, :keep_alive_timeout, :send_timeout, :send_queue_full],
+       do: false
+
+  defp linger?(_reason), do: true
+
+  ## In
+
+  defp read(%{io: :native} = s), do: Native.connection_receive(s.connection) |> received(s)
+  defp read(s), do: feed("", s)
+
+  defp feed(data, s), do: Native.connection_feed(s.connection, data) |> received(s)
+
+  defp received({[], next}, s), do: s |> write_ssl() |> next(next)
+
+  defp received({[{:connect, params}], :decide}, s), do: connect(params, s)
+
+  defp received({events, next}, s) do
+    case Events.handle(events, s.module, s.state, s.corked) do
+      {:ok, state, commands} ->
+        %{s | state: state, corked: commands} |> flush() |> and_then(&next(&1, next))
+
+      {:stop, reason, state, commands} ->
+        {:stop, reason, %{s | state: state, corked: commands}}
+    end
+  end
+
+  defp next(s, :wait) do
+    with {:ssl, socket} <- s.io, do: Transport.SSL.activate(socket)
+    {:noreply, s}
+  end
+
+  defp next(s, :blocked), do: {:noreply, s}
+  defp next(s, {:close, reason}), do: {:stop, {:shutdown, reason}, s}
+
+  defp next(s, :more) do
+    send(self(), {:"$mqtt", :more})
+    {:noreply, s}
+  end
+
+  ## CONNECT
+
+  defp connect(params, s) do
+    case s.module.init(s.state, Map.merge(params, s.params)) do
+      {:ok, state} -> accept(state, [], s)
+      {:ok, state, actions} -> accept(state, Events.actions(actions, []), s)
+      {:stop, reason} -> reject(reason, s)
+      other -> {:stop, {:bad_return_value, other}, s}
+    end
+  end
+
+  defp accept(state, commands, s) do
+    s = %{s | state: state, phase: :connected, params: nil}
+
+    Native.connection_accept(s.connection, false, Enum.reverse(commands))
+    |> written(s)
+    |> and_then(&check_time/1)
+    |> and_then(&handle_kept/1)
+    |> and_then(&next(&1, :more))
+  end
+
+  defp reject(reason, s) do
+    case @rejections do
+      %{^reason => code} -> reject_with(code, s)
+      _ when is_integer(reason) and reason in 1..255 -> reject_with(reason, s)
+      # No code says it, so nothing does [MQTT-3.2.2-6].
+      _ -> {:stop, reason, s}
+    end
+  end
+
+  defp reject_with(code, s) do
+    :ok = Native.connection_reject(s.connection, code)
+    {:stop, :normal, write_ssl(s)}
+  end
+
+  defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
+
+  defp handle_kept(%{kept: kept} = s) do
+    kept
+    |> Enum.reverse()
+    |> Enum.reduce({:noreply, %{s | kept: []}}, fn message, result ->
+      and_then(result, fn s ->
+        case message do
+          {:call, request, from} -> handle_call(request, from, s)
+          {:cast, request} -> handle_cast(request, s)
+          {:info, message} -> handle_info(message, s)
+        end
+      end)
+    end)
+  end
+
+  # What is told to init/2 besides CONNECT.
+  defp describe(%{io: :native} = s) do
+    {peer, local} = Native.connection_addresses(s.connection)
+    %{s | params: %{transport: :tcp, peer: peer, local: local}}
+  end
+
+  defp describe(%{io: {:ssl, socket}} = s) do
+    params = %{
+      transport: :ssl,
+      peer: address(:ssl.peername(socket)),
+      local: address(:ssl.sockname(socket))
+    }
+
+    case :ssl.peercert(socket) do
+      {:ok, certificate} -> %{s | params: Map.put(params, :peer_certificate, certificate)}
+      {:error, _} -> %{s | params: params}
+    end
+  end
+
+  defp address({:ok, address}), do: address
+  defp address({:error, _}), do: nil
+
+  ## Out
+
+  defp returned({:ok, state}, s), do: {:noreply, %{s | state: state}}
+  defp returned({:ok, state, actions}, s), do: cork(actions, %{s | state: state})
+  defp returned({:stop, reason}, s), do: {:stop, reason, s}
+  defp returned(other, s), do: {:stop, {:bad_return_value, other}, s}
+
+  defp cork(actions, s) do
+    case Events.actions(actions, s.corked) do
+      corked when corked == s.corked ->
+        {:noreply, s}
+
+      corked ->
+        # Behind the messages that are in the mailbox now.
+        if s.corked == [], do: send(self(), {:"$mqtt", :flush})
+        s = %{s | corked: corked, count: s.count + 1}
+        if s.count >= @max_corked, do: flush(s), else: {:noreply, s}
+    end
+  end
+
+  defp flush(%{corked: []} = s), do: {:noreply, write_ssl(s)}
+  defp flush(s), do: s |> write() |> written(%{s | corked: [], count: 0})
+
+  defp write(%{corked: []}), do: :ok
+  defp write(s), do: Native.connection_send(s.connection, Enum.reverse(s.corked))
+
+  defp written(:ok, s), do: {:noreply, write_ssl(s)}
+  defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
+
+  defp written({:error, {:bad_action, action, reason}}, _s) do
+    raise ArgumentError,
+          "the action #{inspect(action)} cannot be carried out: " <>
+            String.replace(to_string(reason), "_", " ")
+  end
+
+  defp write_ssl(%{io: {:ssl, socket}} = s) do
+    case Native.connection_take_output(s.connection) do
+      "" -> :ok
+      # When it fails, the next message is {:ssl_closed, socket} or {:ssl_error, socket, reason}.
+      output -> :ssl.send(socket, output)
+    end
+
+    s
+  end
+
+  defp write_ssl(s), do: s
+
+  ## Time
+
+  # One timer, lazily: it looks when the last packet came, instead of being set anew by each.
+  defp check_time(s) do
+    if s.timer, do: Process.cancel_timer(s.timer)
+
+    case Native.connection_check_time(s.connection) do
+      :infinity ->
+        {:noreply, %{s | timer: nil}}
+
+      {:close, reason} ->
+        {:stop, {:shutdown, reason}, s}
+
+      milliseconds ->
+        timer = Process.send_after(self(), {:"$mqtt", :check_time}, milliseconds)
+        {:noreply, %{s | timer: timer}}
+    end
+  end
+
+  defp and_then({:noreply, s}, continue), do: continue.(s)
+  defp and_then(stop, _continue), do: stop
+end

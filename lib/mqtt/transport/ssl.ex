@@ -1,0 +1,19 @@
+defmodule MQTT.Transport.SSL do
+  @moduledoc false
+  # An ssl socket does its own I/O in the BEAM; its bytes are fed to the connection.
+
+  alias MQTT.{Native, Server}
+
+  @spec open(:ssl.sslsocket(), Server.Options.t()) :: {:ok, reference} | {:error, term}
+  def open(socket, options) do
+    send_timeout = [send_timeout: options.send_timeout, send_timeout_close: true, nodelay: true]
+
+    with :ok <- :ssl.setopts(socket, [packet: :raw, mode: :binary] ++ send_timeout) do
+      Native.connection_open_fed(options.native)
+    end
+  end
+
+  @doc "Asks for the next bytes, as one message."
+  @spec activate(:ssl.sslsocket()) :: :ok | {:error, term}
+  def activate(socket), do: :ssl.setopts(socket, active: :once)
+end

@@ -1,0 +1,42 @@
+defmodule MQTT.Transport.TCP do
+  @moduledoc false
+  # Takes a gen_tcp socket over: what was received is kept, and the descriptor is duplicated.
+
+  alias MQTT.{Native, Server}
+
+  @spec open(:gen_tcp.socket(), Server.Options.t()) :: {:ok, reference} | {:error, term}
+  def open(socket, options) do
+    # From here on the driver reads nothing by itself. What it has read is in the mailbox, or in
+    # its buffer, which one recv empties.
+    with :ok <- :inet.setopts(socket, active: false, packet: :raw, mode: :binary),
+         mailbox = received(socket, []),
+         {:ok, buffer} <- buffered(socket),
+         {:ok, fd} <- descriptor(socket),
+         received = IO.iodata_to_binary([mailbox, buffer]),
+         {:ok, connection} <- Native.connection_open(fd, received, options.native) do
+      unless options.keep_socket, do: :gen_tcp.close(socket)
+      {:ok, connection}
+    end
+  end
+
+  defp received(socket, acc) do
+    receive do
+      {:tcp, ^socket, data} -> received(socket, [acc | data])
+      {:tcp_passive, ^socket} -> received(socket, acc)
+    after
+      0 -> acc
+    end
+  end
+
+  defp buffered(socket) do
+    case :gen_tcp.recv(socket, 0, 0) do
+      {:ok, data} -> {:ok, data}
+      {:error, :timeout} -> {:ok, []}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  # :inet.getfd/1 raises for sockets of the socket backend.
+  defp descriptor({:"$inet", _module, {_pid, socket}}), do: :socket.getopt(socket, :otp, :fd)
+  defp descriptor(port), do: :inet.getfd(port)
+end

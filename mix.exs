@@ -1,0 +1,42 @@
+Code.require_file("native/compiler.exs", __DIR__)
+
+defmodule MQTT.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :mqtt,
+      name: "MQTT",
+      version: "1.0.0-dev",
+      description: "An MQTT server library for Elixir and Erlang, native below its callbacks",
+      elixir: "~> 1.14",
+      compilers: [:mqtt_native | Mix.compilers()],
+      elixirc_paths: elixirc_paths(Mix.env()),
+      start_permanent: Mix.env() == :prod,
+      package: package(),
+      docs: docs(),
+      deps: []
+    ]
+  end
+
+  def application do
+    [extra_applications: [:logger, :ssl]]
+  end
+
+  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(_env), do: ["lib"]
+
+  defp package do
+    [
+      licenses: ["Apache-2.0"],
+      files: ~w(Cargo.toml Cargo.lock native include lib mix.exs README.md CHANGELOG.md LICENSE)
+    ]
+  end
+
+  defp docs do
+    [
+      main: "readme",
+      extras: ["README.md", "CHANGELOG.md", "native/README.md": [filename: "boundary"]]
+    ]
+  end
+end

@@ -1,0 +1,12 @@
+//! The time that the state machines get.
+
+use mqtt_core::Millis;
+use once_cell::sync::Lazy;
+use std::time::Instant;
+
+static START: Lazy<Instant> = Lazy::new(Instant::now);
+
+/// Milliseconds since the library was loaded.
+pub(crate) fn now() -> Millis {
+    START.elapsed().as_millis() as Millis
+}

@@ -1,0 +1,379 @@
+//! A connection, and the calls by which its owner drives it.
+//!
+//! The owner is one process; it alone reads, and its messages are all of the shape
+//! `{:"$mqtt", what}`. Besides it the flusher writes, and when the owner dies the BEAM calls
+//! [`Connection::shut`]. The locks are taken in the order `input`, then `output`; neither is held
+//! while another process or task is waited for. A panic poisons them, after which every call says
+//! that the connection is to be closed.
+
+use crate::commands::{self, Refused};
+use crate::counters::CONNECTIONS;
+use crate::events::{Batch, Stop, close_reason};
+use crate::handle::Handle;
+use crate::input::{Input, Progress};
+use crate::options::ConnectionOptions;
+use crate::os::{address, io_reason, posix};
+use crate::output::{Ending, Output};
+use crate::socket::Socket;
+use crate::{atoms, clock, flusher, terms};
+use mqtt_codec::ReasonCode;
+use mqtt_core as core;
+use rustler::{Atom, Binary, Encoder, Env, Term};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) struct Connection {
+    input: Mutex<InputSide>,
+    output: Mutex<Output>,
+}
+
+struct InputSide {
+    state: core::Connection,
+    input: Input,
+    /// Gone once nothing is read any more and the BEAM has stopped polling.
+    socket: Option<Arc<Socket>>,
+    /// Whether the BEAM was ever asked to poll.
+    selected: bool,
+    ended: bool,
+}
+
+impl Connection {
+    /// A connection over `socket`, of which `received` has come; without a socket one that is fed.
+    pub(crate) fn new(
+        options: &ConnectionOptions,
+        state: core::Connection,
+        socket: Option<Socket>,
+        received: Vec<u8>,
+    ) -> Arc<Self> {
+        CONNECTIONS.add(1);
+        let socket = socket.map(Arc::new);
+        Arc::new(Self {
+            output: Mutex::new(Output::new(options.output(), socket.clone())),
+            input: Mutex::new(InputSide {
+                state,
+                input: Input::new(received),
+                socket,
+                selected: false,
+                ended: false,
+            }),
+        })
+    }
+
+    /// The output, also after a panic: ending it must go on.
+    pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The BEAM has stopped polling, so the socket may close.
+    pub(crate) fn release_input(&self) {
+        let socket = self.input.lock().unwrap_or_else(PoisonError::into_inner).socket.take();
+        drop(socket);
+    }
+
+    /// Ends the connection once what is queued has been tried, after which, if `linger`, the peer
+    /// gets a moment to close. Gives the descriptor that the BEAM has to stop polling, once.
+    pub(crate) fn shut(connection: &Arc<Self>, linger: bool) -> Option<RawFd> {
+        let (descriptor, released) = {
+            let mut input = connection.input.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut input.ended, true) {
+                return None;
+            }
+            match (&input.socket, input.selected) {
+                (Some(socket), true) => (Some(socket.as_raw_fd()), None),
+                _ => (None, input.socket.take()),
+            }
+        };
+        drop(released);
+        let ending = if linger { Ending::Linger } else { Ending::Close };
+        if let Some(socket) = connection.output().end(ending) {
+            match ending {
+                Ending::Linger => flusher::linger(socket),
+                Ending::Close => socket.end(),
+            }
+        }
+        descriptor
+    }
+
+    /// Writes what the protocol answered by itself.
+    fn answer(connection: &Arc<Self>, batch: &Batch<'_>) {
+        if !batch.output().is_empty() {
+            connection.output().write(connection, &mut [io::IoSlice::new(batch.output())]);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        CONNECTIONS.subtract(1);
+    }
+}
+
+/// What the owner has to do next, as an atom or `{:close, reason}`.
+enum Next<'a> {
+    /// Wait for `{:"$mqtt", :readable}`.
+    Wait,
+    /// Call again, after others had their turn.
+    More,
+    /// Wait for `{:"$mqtt", :drained}`.
+    Blocked,
+    /// Accept or reject the client.
+    Decide,
+    /// End the connection.
+    Close(Term<'a>),
+}
+
+impl Encoder for Next<'_> {
+    fn encode<'b>(&self, env: Env<'b>) -> Term<'b> {
+        match self {
+            Self::Wait => atoms::wait().encode(env),
+            Self::More => atoms::more().encode(env),
+            Self::Blocked => atoms::blocked().encode(env),
+            Self::Decide => atoms::decide().encode(env),
+            Self::Close(reason) => (atoms::close(), reason.in_env(env)).encode(env),
+        }
+    }
+}
+
+fn close(env: Env<'_>, reason: impl Encoder) -> Next<'_> {
+    Next::Close(reason.encode(env))
+}
+
+/// What a call says whose connection was left inconsistent by a panic.
+fn panicked(env: Env<'_>) -> Next<'_> {
+    close(env, atoms::nif_panicked())
+}
+
+/// A connection over a duplicate of the descriptor `fd`, owned by the caller. `received` is what
+/// the caller had read already.
+#[rustler::nif]
+fn connection_open<'a>(
+    env: Env<'a>,
+    fd: RawFd,
+    received: Binary<'a>,
+    options: ConnectionOptions,
+) -> Term<'a> {
+    if fd < 0 {
+        return env.error_tuple(atoms::badarg());
+    }
+    // SAFETY: the caller is the socket's owner and keeps it open while this call lasts; the
+    // descriptor is only duplicated.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    match Socket::duplicate(borrowed) {
+        Ok(socket) => open(env, Some(socket), received.to_vec(), &options),
+        Err(error) => env.error_tuple(posix(env, &error)),
+    }
+}
+
+/// A connection whose bytes somebody else reads and writes, owned by the caller.
+#[rustler::nif]
+fn connection_open_fed(env: Env<'_>, options: ConnectionOptions) -> Term<'_> {
+    open(env, None, Vec::new(), &options)
+}
+
+fn open<'a>(
+    env: Env<'a>,
+    socket: Option<Socket>,
+    received: Vec<u8>,
+    options: &ConnectionOptions,
+) -> Term<'a> {
+    let state = core::Connection::new(options.core(), clock::now());
+    let connection = Connection::new(options, state, socket, received);
+    own(env, Handle::new(env, connection))
+}
+
+/// Makes the caller the owner of a connection that a listener accepted.
+#[rustler::nif]
+fn connection_own<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    own(env, handle)
+}
+
+fn own<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let owner = env.pid();
+    handle.connection().output().own(owner);
+    if handle.monitor(owner) {
+        (atoms::ok(), handle).encode(env)
+    } else {
+        env.error_tuple(atoms::closed())
+    }
+}
+
+/// Reads and decodes once: `{events, next}`.
+#[rustler::nif]
+fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let connection = handle.connection();
+    let mut batch = Batch::new(env, clock::now());
+    let Ok(mut input) = connection.input.lock() else {
+        return batch.finish(panicked(env));
+    };
+    let side = &mut *input;
+    let Some(socket) = &side.socket else {
+        return batch.finish(close(env, atoms::closed()));
+    };
+    if connection.output().blocks_input() {
+        return batch.finish(Next::Blocked);
+    }
+    let next = match side.input.read(&mut side.state, socket, &mut batch) {
+        Ok(Progress::Drained) => {
+            if handle.select(socket.as_raw_fd(), env.pid()) {
+                side.selected = true;
+                Next::Wait
+            } else {
+                close(env, (atoms::socket_error(), atoms::badarg()))
+            }
+        }
+        Ok(Progress::More) => Next::More,
+        Ok(Progress::Stop(stop)) => stopped(env, &stop),
+        Ok(Progress::End) => close(env, atoms::closed()),
+        Err(error) => close(env, io_reason(env, &error)),
+    };
+    Connection::answer(connection, &batch);
+    terms::consume_timeslice(env, batch.size());
+    batch.finish(next)
+}
+
+/// Decodes bytes that the owner read: `{events, next}`.
+#[rustler::nif]
+fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Term<'a> {
+    let connection = handle.connection();
+    let mut batch = Batch::new(env, clock::now());
+    let Ok(mut input) = connection.input.lock() else {
+        return batch.finish(panicked(env));
+    };
+    let side = &mut *input;
+    let next = match side.input.feed(&mut side.state, data, &mut batch) {
+        Progress::Stop(stop) => stopped(env, &stop),
+        Progress::Drained | Progress::More | Progress::End => Next::Wait,
+    };
+    Connection::answer(connection, &batch);
+    terms::consume_timeslice(env, batch.size());
+    batch.finish(next)
+}
+
+fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
+    match stop {
+        Stop::Close(reason) => close(env, close_reason(env, *reason)),
+        Stop::Held | Stop::Incomplete(_) => Next::Decide,
+    }
+}
+
+/// Answers CONNECT with success, followed by `commands`.
+#[rustler::nif]
+fn connection_accept<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    session_present: bool,
+    commands: Term<'a>,
+) -> Term<'a> {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else {
+        return panicked(env).encode(env);
+    };
+    let mut connack = Vec::new();
+    if input.state.accept(clock::now(), session_present, &mut connack).is_err() {
+        return env.error_tuple(atoms::badarg());
+    }
+    run(env, connection, &mut input.state, connack, commands)
+}
+
+/// Answers CONNECT with a return code other than 0.
+#[rustler::nif]
+fn connection_reject<'a>(env: Env<'a>, handle: Handle<'a>, code: u8) -> Term<'a> {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else {
+        return panicked(env).encode(env);
+    };
+    let mut connack = Vec::new();
+    if input.state.reject(ReasonCode(code), &mut connack).is_err() {
+        return env.error_tuple(atoms::badarg());
+    }
+    connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
+    atoms::ok().encode(env)
+}
+
+/// Encodes and writes the commands of a list.
+#[rustler::nif]
+fn connection_send<'a>(env: Env<'a>, handle: Handle<'a>, commands: Term<'a>) -> Term<'a> {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else {
+        return panicked(env).encode(env);
+    };
+    if !input.state.is_connected() {
+        return atoms::ok().encode(env);
+    }
+    run(env, connection, &mut input.state, Vec::new(), commands)
+}
+
+fn run<'a>(
+    env: Env<'a>,
+    connection: &Arc<Connection>,
+    state: &mut core::Connection,
+    before: Vec<u8>,
+    commands: Term<'a>,
+) -> Term<'a> {
+    let Ok(mut output) = connection.output.lock() else {
+        return panicked(env).encode(env);
+    };
+    match commands::run(connection, state, &mut output, before, commands) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(Refused::Bad(command, reason)) => {
+            env.error_tuple((atoms::bad_action(), command, reason))
+        }
+        Err(Refused::QueueFull) => close(env, atoms::send_queue_full()).encode(env),
+    }
+}
+
+/// What a fed connection has to write.
+#[rustler::nif]
+fn connection_take_output<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let taken = handle.connection().output().take();
+    terms::binary(env, &taken).to_term(env)
+}
+
+/// Whether the client has been silent for too long: the milliseconds until it will have been,
+/// `:infinity`, or `{:close, reason}`. A client whose packets have not been read is not silent.
+#[rustler::nif]
+fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else {
+        return panicked(env).encode(env);
+    };
+    let now = clock::now();
+    let unread = input.input.has_unread()
+        || input.socket.as_ref().is_some_and(|socket| socket.unread() > 0)
+        || connection.output().blocks_input();
+    if unread {
+        return 1000.encode(env);
+    }
+    match input.state.check_time(now) {
+        Ok(Some(deadline)) => deadline.saturating_sub(now).max(1).encode(env),
+        Ok(None) => atoms::infinity().encode(env),
+        Err(reason) => close(env, close_reason(env, reason)).encode(env),
+    }
+}
+
+/// Ends the connection; with `linger` the peer gets a moment to read what was sent last.
+#[rustler::nif]
+fn connection_close(handle: Handle<'_>, linger: bool) -> Atom {
+    if let Some(fd) = Connection::shut(handle.connection(), linger) {
+        handle.deselect(fd);
+    }
+    atoms::ok()
+}
+
+/// `{peer, local}`, each `{address, port}` or `nil`.
+#[rustler::nif]
+fn connection_addresses<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let input = handle.connection().input.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = input.socket.as_ref();
+    let peer = socket.and_then(|socket| socket.peer_address());
+    let local = socket.and_then(|socket| socket.local_address());
+    (address(env, peer), address(env, local)).encode(env)
+}
+
+/// `{queued_bytes, dropped_messages}` of the send queue.
+#[rustler::nif]
+fn connection_queue(handle: Handle<'_>) -> (usize, usize) {
+    let output = handle.connection().output();
+    (output.queued(), output.dropped())
+}

@@ -1,0 +1,176 @@
+//! The events of the state machine as terms, a batch at a time.
+
+use crate::atoms;
+use crate::terms::Source;
+use mqtt_codec::{Connect, Publish, Subscribe, Unsubscribe};
+use mqtt_core::{Close, Connection, Event, Millis, Received};
+use rustler::{Atom, Encoder, Env, Term};
+
+/// The events of one call, in their order.
+pub(crate) struct Batch<'a> {
+    env: Env<'a>,
+    now: Millis,
+    events: Vec<Term<'a>>,
+    /// What the protocol answers by itself.
+    output: Vec<u8>,
+    /// The options map of a message without and with RETAIN, made when first needed.
+    options: [Option<Term<'a>>; 2],
+    /// Bytes of packets in this batch.
+    size: usize,
+}
+
+/// Why no further packet was read.
+pub(crate) enum Stop {
+    /// The next packet has so many bytes, as far as can be told.
+    Incomplete(usize),
+    /// The application has to answer CONNECT first, or all is over.
+    Held,
+    Close(Close),
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(env: Env<'a>, now: Millis) -> Self {
+        Self { env, now, events: Vec::new(), output: Vec::new(), options: [None; 2], size: 0 }
+    }
+
+    pub(crate) fn env(&self) -> Env<'a> {
+        self.env
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// Runs the state machine over the bytes from `start` on, and says where it stopped and why.
+    pub(crate) fn run(
+        &mut self,
+        connection: &mut Connection,
+        source: &mut Source<'a, '_>,
+        start: usize,
+    ) -> (usize, Stop) {
+        let mut at = start;
+        let stop = loop {
+            let rest = source.bytes().get(at..).unwrap_or_default();
+            match connection.receive(self.now, rest, &mut self.output) {
+                Ok(Received::Event(event, length)) => {
+                    let event = self.event(&event, source);
+                    self.events.push(event);
+                    at += length;
+                }
+                Ok(Received::Handled(length)) => at += length,
+                Ok(Received::Incomplete(length)) => break Stop::Incomplete(length),
+                Ok(Received::Held) => break Stop::Held,
+                Err(close) => break Stop::Close(close),
+            }
+        };
+        self.size += at - start;
+        (at, stop)
+    }
+
+    /// `{events, next}`.
+    pub(crate) fn finish(self, next: impl Encoder) -> Term<'a> {
+        (self.events, next).encode(self.env)
+    }
+
+    fn event(&mut self, event: &Event<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
+        let env = self.env;
+        match event {
+            Event::Publish(publish) => self.publish(publish, source),
+            Event::Connect(connect) => (atoms::connect(), params(env, connect, source)).encode(env),
+            Event::Subscribe(subscribe) => subscribe_event(env, subscribe, source),
+            Event::Unsubscribe(unsubscribe) => unsubscribe_event(env, unsubscribe, source),
+            Event::Disconnect => atoms::disconnect().encode(env),
+        }
+    }
+
+    fn publish(&mut self, publish: &Publish<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
+        let env = self.env;
+        let [plain, retained] = &mut self.options;
+        let options = if publish.retain { retained } else { plain };
+        let options = *options.get_or_insert_with(|| {
+            let entries = [
+                (atoms::dup(), publish.dup.encode(env)),
+                (atoms::qos(), (publish.qos as u8).encode(env)),
+                (atoms::retain(), publish.retain.encode(env)),
+            ];
+            map(env, &entries)
+        });
+        let topic = source.term(publish.topic.as_bytes());
+        let payload = source.term(publish.payload);
+        (atoms::publish(), topic, payload, options).encode(env)
+    }
+}
+
+fn subscribe_event<'a>(
+    env: Env<'a>,
+    subscribe: &Subscribe<'_>,
+    source: &mut Source<'a, '_>,
+) -> Term<'a> {
+    let filters: Vec<_> = subscribe
+        .subscriptions
+        .iter()
+        .map(|subscription| {
+            let filter = source.term(subscription.filter.as_bytes());
+            (filter, subscription.options.qos as u8)
+        })
+        .collect();
+    (atoms::subscribe(), subscribe.packet_id.get(), filters).encode(env)
+}
+
+fn unsubscribe_event<'a>(
+    env: Env<'a>,
+    unsubscribe: &Unsubscribe<'_>,
+    source: &mut Source<'a, '_>,
+) -> Term<'a> {
+    let filters: Vec<_> =
+        unsubscribe.filters.iter().map(|filter| source.term(filter.as_bytes())).collect();
+    (atoms::unsubscribe(), unsubscribe.packet_id.get(), filters).encode(env)
+}
+
+/// The map that `init/2` gets: what the client did not send is not in it.
+fn params<'a>(env: Env<'a>, connect: &Connect<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
+    let mut entries = vec![
+        (atoms::protocol(), connect.version.protocol_name().encode(env)),
+        (atoms::protocol_version(), connect.version.level().encode(env)),
+        (atoms::clean_session(), connect.clean_start.encode(env)),
+        (atoms::keep_alive(), connect.keep_alive.encode(env)),
+        (atoms::client_id(), source.term(connect.client_id.as_bytes())),
+    ];
+    if let Some(username) = connect.username {
+        entries.push((atoms::username(), source.term(username.as_bytes())));
+    }
+    if let Some(password) = connect.password {
+        entries.push((atoms::password(), source.term(password)));
+    }
+    if let Some(will) = &connect.will {
+        let will = [
+            (atoms::topic(), source.term(will.topic.as_bytes())),
+            (atoms::message(), source.term(will.payload)),
+            (atoms::qos(), (will.qos as u8).encode(env)),
+            (atoms::retain(), will.retain.encode(env)),
+        ];
+        entries.push((atoms::last_will(), map(env, &will)));
+    }
+    map(env, &entries)
+}
+
+/// A map of entries whose keys differ.
+pub(crate) fn map<'a>(env: Env<'a>, entries: &[(Atom, Term<'a>)]) -> Term<'a> {
+    Term::map_from_pairs(env, entries).unwrap_or_else(|_| Term::map_new(env))
+}
+
+/// A reason for the end of a connection as a term.
+pub(crate) fn close_reason(env: Env<'_>, close: Close) -> Term<'_> {
+    match close {
+        Close::ProtocolError(violation) => {
+            let which = Atom::from_str(env, violation.name());
+            (atoms::protocol_error(), which.unwrap_or_else(|_| atoms::error())).encode(env)
+        }
+        Close::ConnectTimeout => atoms::connect_timeout().encode(env),
+        Close::KeepAliveTimeout => atoms::keep_alive_timeout().encode(env),
+    }
+}

@@ -1,0 +1,317 @@
+//! The bytes that came and are not yet packets.
+//!
+//! Every scheduler thread has one buffer to read into, and what is decoded from it is copied or
+//! shared as [`Source`] says. A connection keeps a part of a packet and nothing else; only as much
+//! memory is taken as bytes have really come, within a small factor, whatever length the peer
+//! declared. A large packet is read straight into a binary of its own.
+
+use crate::events::{Batch, Stop};
+use crate::socket::Socket;
+use crate::terms::Source;
+use mqtt_core::Connection;
+use rustler::{Binary, OwnedBinary};
+use std::cell::RefCell;
+use std::io::{self, IoSliceMut};
+
+/// What is read at first, and at most while the reads come back full.
+const MIN_BUDGET: usize = 16 * 1024;
+const MAX_BUDGET: usize = 64 * 1024;
+/// From this size on a packet gets a binary of its own, once [`WORTHWHILE`] bytes of it have come.
+const LARGE: usize = 16 * 1024;
+const WORTHWHILE: usize = 4 * 1024;
+/// How much more memory than bytes that have come a large packet may take.
+const AHEAD: usize = 4;
+/// What is read beside the rest of a large packet: the beginning of the next.
+const BESIDE_LARGE: usize = 4 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> =
+        RefCell::new(vec![0; LARGE + MAX_BUDGET].into_boxed_slice());
+}
+
+/// What a connection keeps between two reads.
+pub(crate) struct Input {
+    pending: Pending,
+    budget: usize,
+    /// The largest packet that has come whole; the next may take as much at once.
+    largest: usize,
+}
+
+enum Pending {
+    Nothing,
+    /// A part of a packet, shorter than [`LARGE`].
+    Part(Vec<u8>),
+    /// Bytes that may hold whole packets.
+    Unread(Vec<u8>),
+    Large(Large),
+}
+
+/// A large packet that is on its way.
+struct Large {
+    binary: OwnedBinary,
+    filled: usize,
+    total: usize,
+}
+
+/// How a read ended.
+pub(crate) enum Progress {
+    /// All that had come was read.
+    Drained,
+    /// There may be more to read, or to decode.
+    More,
+    /// Nothing more may be read now.
+    Stop(Stop),
+    /// The peer ended its direction.
+    End,
+}
+
+impl Input {
+    /// `received` came before the connection was ours.
+    pub(crate) fn new(received: Vec<u8>) -> Self {
+        let pending =
+            if received.is_empty() { Pending::Nothing } else { Pending::Unread(received) };
+        Self { pending, budget: MIN_BUDGET, largest: 0 }
+    }
+
+    /// Whether there are bytes to decode without reading.
+    pub(crate) fn has_unread(&self) -> bool {
+        matches!(self.pending, Pending::Unread(_))
+    }
+
+    /// Reads once from the socket, or not at all while there are unread bytes.
+    pub(crate) fn read(
+        &mut self,
+        connection: &mut Connection,
+        socket: &Socket,
+        batch: &mut Batch<'_>,
+    ) -> io::Result<Progress> {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Unread(bytes) => {
+                let mut source = Source::borrowed(batch.env(), &bytes);
+                Ok(self.digest(connection, &mut source, 0, batch, true))
+            }
+            Pending::Nothing => self.read_scratch(connection, socket, &[], batch),
+            Pending::Part(part) => self.read_scratch(connection, socket, &part, batch),
+            Pending::Large(large) => self.read_large(connection, socket, large, batch),
+        }
+    }
+
+    /// Takes bytes that somebody else read.
+    pub(crate) fn feed<'a>(
+        &mut self,
+        connection: &mut Connection,
+        data: Binary<'a>,
+        batch: &mut Batch<'a>,
+    ) -> Progress {
+        match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Nothing => {
+                let mut source = Source::shared(batch.env(), data);
+                self.digest(connection, &mut source, 0, batch, false)
+            }
+            Pending::Part(before) | Pending::Unread(before) => {
+                let mut whole = OwnedBinary::new(before.len() + data.len());
+                let (front, back) = whole.as_mut_slice().split_at_mut(before.len());
+                front.copy_from_slice(&before);
+                back.copy_from_slice(&data);
+                let mut source = Source::shared(batch.env(), whole.release(batch.env()));
+                self.digest(connection, &mut source, 0, batch, false)
+            }
+            Pending::Large(mut large) => {
+                let taken = large.extend(&data);
+                if !large.is_complete() {
+                    self.pending = Pending::Large(large);
+                    return Progress::Drained;
+                }
+                match self.digest_large(connection, large, batch) {
+                    Progress::Drained => {
+                        let mut source = Source::shared(batch.env(), data);
+                        self.digest(connection, &mut source, taken, batch, false)
+                    }
+                    progress => progress,
+                }
+            }
+        }
+    }
+
+    /// Reads into the scratch buffer, behind the part of a packet that was kept.
+    fn read_scratch(
+        &mut self,
+        connection: &mut Connection,
+        socket: &Socket,
+        part: &[u8],
+        batch: &mut Batch<'_>,
+    ) -> io::Result<Progress> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let wanted = part.len() + self.budget;
+            let (buffer, _) = scratch.split_at_mut(wanted.min(scratch.len()));
+            let (front, back) = buffer.split_at_mut(part.len());
+            front.copy_from_slice(part);
+            let read = match socket.receive(&mut [IoSliceMut::new(back)]) {
+                Ok(0) => return Ok(Progress::End),
+                Ok(read) => read,
+                Err(error) => {
+                    if !part.is_empty() {
+                        self.pending = Pending::Part(part.to_vec());
+                    }
+                    return idle(error);
+                }
+            };
+            let full = self.adapt(read);
+            let received = buffer.get(..part.len() + read).unwrap_or_default();
+            let mut source = Source::borrowed(batch.env(), received);
+            Ok(self.digest(connection, &mut source, 0, batch, full))
+        })
+    }
+
+    /// Reads into the binary of the large packet, and the beginning of the next into the scratch
+    /// buffer.
+    fn read_large(
+        &mut self,
+        connection: &mut Connection,
+        socket: &Socket,
+        mut large: Large,
+        batch: &mut Batch<'_>,
+    ) -> io::Result<Progress> {
+        large.grow(self.largest);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (beside, _) = scratch.split_at_mut(BESIDE_LARGE.min(scratch.len()));
+            let room = large.room();
+            let wanted = room.len() + beside.len();
+            let space = room.len();
+            let read = match socket.receive(&mut [IoSliceMut::new(room), IoSliceMut::new(beside)]) {
+                Ok(0) => return Ok(Progress::End),
+                Ok(read) => read,
+                Err(error) => {
+                    self.pending = Pending::Large(large);
+                    return idle(error);
+                }
+            };
+            let full = read == wanted;
+            large.filled += read.min(space);
+            let rest = beside.get(..read.saturating_sub(space)).unwrap_or_default();
+            let taken = large.extend(rest);
+            if !large.is_complete() {
+                self.pending = Pending::Large(large);
+                return Ok(if full { Progress::More } else { Progress::Drained });
+            }
+            match self.digest_large(connection, large, batch) {
+                Progress::Drained => {
+                    let mut source = Source::borrowed(batch.env(), rest);
+                    Ok(self.digest(connection, &mut source, taken, batch, full))
+                }
+                progress => Ok(progress),
+            }
+        })
+    }
+
+    fn digest_large(
+        &mut self,
+        connection: &mut Connection,
+        large: Large,
+        batch: &mut Batch<'_>,
+    ) -> Progress {
+        self.largest = self.largest.max(large.total);
+        let binary = large.binary.release(batch.env());
+        let mut source = Source::shared(batch.env(), binary);
+        self.digest(connection, &mut source, 0, batch, false)
+    }
+
+    /// Decodes the bytes from `start` on and keeps what is left. `full` says whether there may be
+    /// more where they came from.
+    fn digest<'a>(
+        &mut self,
+        connection: &mut Connection,
+        source: &mut Source<'a, '_>,
+        start: usize,
+        batch: &mut Batch<'a>,
+        full: bool,
+    ) -> Progress {
+        let (end, stop) = batch.run(connection, source, start);
+        let rest = source.bytes().get(end..).unwrap_or_default();
+        match stop {
+            Stop::Incomplete(total) => {
+                self.pending = if rest.is_empty() {
+                    Pending::Nothing
+                } else if total > LARGE && rest.len() >= WORTHWHILE {
+                    Pending::Large(Large::new(rest, total, self.largest))
+                } else {
+                    Pending::Part(rest.to_vec())
+                };
+                if full { Progress::More } else { Progress::Drained }
+            }
+            Stop::Held => {
+                if !rest.is_empty() {
+                    self.pending = Pending::Unread(rest.to_vec());
+                }
+                Progress::Stop(stop)
+            }
+            Stop::Close(_) => Progress::Stop(stop),
+        }
+    }
+
+    /// Whether the read was full, so that there may be more; then the next one may be larger.
+    fn adapt(&mut self, read: usize) -> bool {
+        let full = read >= self.budget;
+        self.budget = if full { (self.budget * 2).min(MAX_BUDGET) } else { MIN_BUDGET };
+        full
+    }
+}
+
+impl Large {
+    fn new(part: &[u8], total: usize, largest: usize) -> Self {
+        let size = room_for(part.len(), largest, total);
+        let mut large = Self { binary: OwnedBinary::new(size), filled: 0, total };
+        large.extend(part);
+        large
+    }
+
+    fn is_complete(&self) -> bool {
+        self.filled == self.total
+    }
+
+    /// Makes room for what may come next.
+    fn grow(&mut self, largest: usize) {
+        if self.binary.len() == self.filled {
+            self.resize(room_for(self.filled, largest, self.total));
+        }
+    }
+
+    fn resize(&mut self, size: usize) {
+        if !self.binary.realloc(size) {
+            let mut larger = OwnedBinary::new(size);
+            if let (Some(to), Some(from)) = (
+                larger.as_mut_slice().get_mut(..self.filled),
+                self.binary.as_slice().get(..self.filled),
+            ) {
+                to.copy_from_slice(from);
+            }
+            self.binary = larger;
+        }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.binary.as_mut_slice().get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// Takes from `data` what belongs to the packet, and says how much that was.
+    fn extend(&mut self, data: &[u8]) -> usize {
+        let taken = data.len().min(self.total - self.filled);
+        if self.binary.len() < self.filled + taken {
+            self.resize(self.filled + taken);
+        }
+        if let (Some(to), Some(from)) = (self.room().get_mut(..taken), data.get(..taken)) {
+            to.copy_from_slice(from);
+        }
+        self.filled += taken;
+        taken
+    }
+}
+
+/// The memory that a packet of `total` bytes may take once `received` of them have come.
+fn room_for(received: usize, largest: usize, total: usize) -> usize {
+    (received * AHEAD).max(largest).min(total)
+}
+
+fn idle(error: io::Error) -> io::Result<Progress> {
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(Progress::Drained) } else { Err(error) }
+}

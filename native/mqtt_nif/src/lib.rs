@@ -1,0 +1,48 @@
+//! The native half of the `:mqtt` application: sockets, timers, threads and terms around
+//! `mqtt_core`. What crosses the boundary is listed in `native/README.md`.
+//!
+//! # Layout
+//!
+//! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
+//! `socket`, `input`, `events`. Its way out: `commands`, `output`, `flusher`. What accepts
+//! connections is in `listener`. `terms` and `handle` hold what is unsafe about the NIF interface.
+
+mod atoms;
+mod clock;
+mod commands;
+mod connection;
+mod counters;
+mod events;
+mod flusher;
+mod handle;
+mod input;
+mod options;
+mod os;
+mod output;
+mod runtime;
+mod socket;
+mod terms;
+
+use rustler::{Env, Term};
+
+/// What is alive: a map from the counters' names to their values.
+#[rustler::nif]
+fn counters_read(env: Env<'_>) -> Term<'_> {
+    use rustler::Encoder;
+    events::map(
+        env,
+        &[
+            (atoms::connections(), counters::CONNECTIONS.get().encode(env)),
+            (atoms::descriptors(), counters::DESCRIPTORS.get().encode(env)),
+            (atoms::queued_bytes(), counters::QUEUED_BYTES.get().encode(env)),
+            (atoms::flushers(), counters::FLUSHERS.get().encode(env)),
+            (atoms::dropped_messages(), counters::DROPPED_MESSAGES.get().encode(env)),
+        ],
+    )
+}
+
+fn load(env: Env<'_>, _info: Term<'_>) -> bool {
+    handle::register(env)
+}
+
+rustler::init!("Elixir.MQTT.Native", load = load);

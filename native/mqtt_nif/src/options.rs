@@ -1,0 +1,74 @@
+//! The options of a connection, as the BEAM has checked them.
+
+use crate::atoms;
+use crate::output::{OutputOptions, SlowPeer};
+use mqtt_codec::Limits;
+use mqtt_core::{Config, Millis};
+use rustler::{Atom, Decoder, Error, NifMap, NifResult, Term};
+use std::time::Duration;
+
+/// Milliseconds, or `:infinity`.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeout(pub(crate) Option<Millis>);
+
+impl<'a> Decoder<'a> for Timeout {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        match term.decode::<Atom>() {
+            Ok(atom) if atom == atoms::infinity() => Ok(Self(None)),
+            Ok(_) => Err(Error::BadArg),
+            Err(_) => term.decode().map(|millis| Self(Some(millis))),
+        }
+    }
+}
+
+impl<'a> Decoder<'a> for SlowPeer {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        let atom: Atom = term.decode()?;
+        if atom == atoms::block() {
+            Ok(Self::Block)
+        } else if atom == atoms::drop_messages() {
+            Ok(Self::Drop)
+        } else if atom == atoms::close() {
+            Ok(Self::Close)
+        } else {
+            Err(Error::BadArg)
+        }
+    }
+}
+
+#[derive(Clone, Copy, NifMap)]
+#[rustler(decode)]
+pub(crate) struct ConnectionOptions {
+    connect_timeout: Timeout,
+    idle_timeout: Timeout,
+    send_timeout: Timeout,
+    max_packet_size: usize,
+    max_connect_size: usize,
+    max_topic_levels: u16,
+    max_user_properties: u16,
+    max_queue_bytes: usize,
+    slow_peer: SlowPeer,
+}
+
+impl ConnectionOptions {
+    pub(crate) fn core(&self) -> Config {
+        Config {
+            limits: Limits {
+                packet_size: self.max_packet_size,
+                topic_levels: self.max_topic_levels,
+                user_properties: self.max_user_properties,
+            },
+            connect_size: self.max_connect_size,
+            connect_timeout: self.connect_timeout.0,
+            idle_timeout: self.idle_timeout.0,
+        }
+    }
+
+    pub(crate) fn output(&self) -> OutputOptions {
+        OutputOptions {
+            slow_peer: self.slow_peer,
+            queue_limit: self.max_queue_bytes,
+            send_timeout: self.send_timeout.0.map(Duration::from_millis),
+        }
+    }
+}

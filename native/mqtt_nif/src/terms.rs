@@ -1,0 +1,83 @@
+//! Terms that are made and read with every message, without an allocation of their own.
+
+use rustler::sys;
+use rustler::{Binary, Env, NewBinary, Term};
+use std::mem::MaybeUninit;
+
+/// Binaries up to this size live on the process heap and are copied; larger ones are shared.
+const MAX_HEAP_BINARY: usize = 64;
+
+/// A new binary with these bytes.
+pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Binary<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}
+
+/// The elements of a tuple; none for any other term.
+pub(crate) fn tuple(term: Term<'_>) -> &[sys::ErlNifTerm] {
+    let mut arity = 0;
+    let mut elements = MaybeUninit::uninit();
+    // SAFETY: the out parameters are read only if the call says that it is a tuple, whose elements
+    // then lie in the environment of the term, for as long as the term.
+    unsafe {
+        let env = term.get_env().as_c_arg();
+        if sys::enif_get_tuple(env, term.as_c_arg(), &raw mut arity, elements.as_mut_ptr()) == 0 {
+            return &[];
+        }
+        std::slice::from_raw_parts(elements.assume_init(), usize::try_from(arity).unwrap_or(0))
+    }
+}
+
+/// An element of [`tuple`]`(of)`.
+pub(crate) fn element(of: Term<'_>, element: sys::ErlNifTerm) -> Term<'_> {
+    // SAFETY: the element lies in the environment of the tuple it was read from.
+    unsafe { Term::new(of.get_env(), element) }
+}
+
+/// Tells the scheduler how much of its time slice `bytes` of packets took: 16 KiB of small packets
+/// about 30 microseconds of a millisecond.
+pub(crate) fn consume_timeslice(env: Env<'_>, bytes: usize) {
+    let percent = i32::try_from(bytes / (4 * 1024)).unwrap_or(100).clamp(1, 100);
+    // SAFETY: called within a NIF call with the environment of the calling process.
+    unsafe { sys::enif_consume_timeslice(env.as_c_arg(), percent) };
+}
+
+/// Bytes of which parts become terms: the short ones by copying, the others as parts of one binary
+/// that holds all the bytes and is made when the first of them needs it.
+pub(crate) struct Source<'a, 'b> {
+    env: Env<'a>,
+    bytes: &'b [u8],
+    binary: Option<Binary<'a>>,
+}
+
+impl<'a, 'b> Source<'a, 'b> {
+    /// Bytes of a buffer that is used again.
+    pub(crate) fn borrowed(env: Env<'a>, bytes: &'b [u8]) -> Self {
+        Self { env, bytes, binary: None }
+    }
+
+    /// The bytes of a binary.
+    pub(crate) fn shared(env: Env<'a>, binary: Binary<'a>) -> Self
+    where
+        'a: 'b,
+    {
+        Self { env, bytes: binary.as_slice(), binary: Some(binary) }
+    }
+
+    pub(crate) fn bytes(&self) -> &'b [u8] {
+        self.bytes
+    }
+
+    /// A part of the bytes as a term.
+    pub(crate) fn term(&mut self, part: &[u8]) -> Term<'a> {
+        if part.len() > MAX_HEAP_BINARY {
+            let offset = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+            let whole = *self.binary.get_or_insert_with(|| binary(self.env, self.bytes));
+            if let Ok(shared) = whole.make_subbinary(offset, part.len()) {
+                return shared.to_term(self.env);
+            }
+        }
+        binary(self.env, part).to_term(self.env)
+    }
+}
