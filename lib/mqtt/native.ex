@@ -29,7 +29,6 @@ defmodule MQTT.Native do
 
   def connection_open(_fd, _received, _options), do: :erlang.nif_error(:not_loaded)
   def connection_open_fed(_options), do: :erlang.nif_error(:not_loaded)
-  def connection_own(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_receive(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_feed(_connection, _data), do: :erlang.nif_error(:not_loaded)
 
@@ -43,5 +42,12 @@ defmodule MQTT.Native do
   def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)
   def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)
+  def listener_open(_options, _connection_options), do: :erlang.nif_error(:not_loaded)
+  def listener_announced(_listener), do: :erlang.nif_error(:not_loaded)
+  def listener_take(_listener), do: :erlang.nif_error(:not_loaded)
+  def listener_suspend(_listener), do: :erlang.nif_error(:not_loaded)
+  def listener_resume(_listener), do: :erlang.nif_error(:not_loaded)
+  def listener_close(_listener), do: :erlang.nif_error(:not_loaded)
+  def listener_info(_listener), do: :erlang.nif_error(:not_loaded)
   def counters_read, do: :erlang.nif_error(:not_loaded)
 end

@@ -5,6 +5,7 @@ defmodule MQTT.Options do
   @type type ::
           {:integer, integer, integer | :infinity}
           | :timeout
+          | :limit
           | :boolean
           | {:in, [term]}
           | {:check, (term -> {:ok, term} | :error), expected :: String.t()}
@@ -76,6 +77,8 @@ defmodule MQTT.Options do
 
   defp check(:infinity, :timeout), do: {:ok, :infinity}
   defp check(value, :timeout) when is_integer(value) and value > 0, do: {:ok, value}
+  defp check(:infinity, :limit), do: {:ok, :infinity}
+  defp check(value, :limit) when is_integer(value) and value > 0, do: {:ok, value}
   defp check(value, :boolean) when is_boolean(value), do: {:ok, value}
   defp check(value, {:in, values}), do: if(value in values, do: {:ok, value}, else: :error)
   defp check(value, {:check, check, _expected}), do: check.(value)
@@ -84,6 +87,7 @@ defmodule MQTT.Options do
   defp expected({:integer, min, :infinity}), do: "an integer of at least #{min}"
   defp expected({:integer, min, max}), do: "an integer from #{min} to #{max}"
   defp expected(:timeout), do: "a positive number of milliseconds or `:infinity`"
+  defp expected(:limit), do: "a positive integer or `:infinity`"
   defp expected(:boolean), do: "`true` or `false`"
   defp expected({:in, values}), do: "one of " <> Enum.map_join(values, ", ", &"`#{inspect(&1)}`")
   defp expected({:check, _check, expected}), do: expected

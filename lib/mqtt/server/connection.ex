@@ -49,6 +49,23 @@ defmodule MQTT.Server.Connection do
     end
   end
 
+  @doc "Starts the process of a connection that waits at a listener."
+  @spec start_link(reference, {module, term}, Options.t()) :: {:ok, pid}
+  def start_link(listener, handler, options) do
+    {:ok, :proc_lib.spawn_link(__MODULE__, :enter_taken, [listener, handler, options])}
+  end
+
+  @doc false
+  def enter_taken(listener, {module, args}, options) do
+    # So that terminate/2 runs when the supervisor ends the process.
+    Process.flag(:trap_exit, true)
+
+    case Native.listener_take(listener) do
+      {:ok, connection} -> enter_loop(module, args, connection, :native, options)
+      {:error, :closed} -> exit({:shutdown, :closed})
+    end
+  end
+
   defp enter_loop(module, args, connection, io, options) do
     s = %__MODULE__{module: module, state: args, connection: connection, io: io}
     send(self(), {:"$mqtt", :start})

@@ -67,4 +67,6 @@ rustler::atoms! {
     queued_bytes,
     flushers,
     dropped_messages,
+    refused,
+    unconnected,
 }

@@ -178,19 +178,14 @@ fn open<'a>(
     options: &ConnectionOptions,
 ) -> Term<'a> {
     let state = core::Connection::new(options.core(), clock::now());
-    let connection = Connection::new(options, state, socket, received);
-    own(env, Handle::new(env, connection))
+    adopt(env, Connection::new(options, state, socket, received))
 }
 
-/// Makes the caller the owner of a connection that a listener accepted.
-#[rustler::nif]
-fn connection_own<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
-    own(env, handle)
-}
-
-fn own<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+/// Makes the calling process the owner of a connection that no process has had.
+pub(crate) fn adopt(env: Env<'_>, connection: Arc<Connection>) -> Term<'_> {
     let owner = env.pid();
-    handle.connection().output().own(owner);
+    connection.output().own(owner);
+    let handle = Handle::new(env, connection);
     if handle.monitor(owner) {
         (atoms::ok(), handle).encode(env)
     } else {

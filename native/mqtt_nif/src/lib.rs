@@ -4,9 +4,12 @@
 //! # Layout
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
-//! `socket`, `input`, `events`. Its way out: `commands`, `output`, `flusher`. What accepts
-//! connections is in `listener`. `terms` and `handle` hold what is unsafe about the NIF interface.
+//! `socket`, `input`, `events`. Its way out: `commands`, `output`, `flusher`. Before that `listener`,
+//! `acceptor` and `gate` let the client in. `terms` and `handle` hold what is unsafe about the NIF interface.
 
+#![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
+
+mod acceptor;
 mod atoms;
 mod clock;
 mod commands;
@@ -14,8 +17,10 @@ mod connection;
 mod counters;
 mod events;
 mod flusher;
+mod gate;
 mod handle;
 mod input;
+mod listener;
 mod options;
 mod os;
 mod output;
