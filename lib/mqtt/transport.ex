@@ -49,7 +49,15 @@ defmodule MQTT.Transport do
   end
 
   @doc false
-  @spec module(t) :: module
-  def module(%__MODULE__{type: :tcp}), do: TCP
-  def module(%__MODULE__{type: :ssl}), do: SSL
+  # The connection over the socket, and who does its input and output: the native side, or the
+  # socket's own process.
+  @spec open(t, MQTT.Server.Options.t()) ::
+          {:ok, reference, :native | {:ssl, :ssl.sslsocket()}} | {:error, term}
+  def open(%__MODULE__{type: :tcp, socket: socket}, options) do
+    with {:ok, connection} <- TCP.open(socket, options), do: {:ok, connection, :native}
+  end
+
+  def open(%__MODULE__{type: :ssl, socket: socket}, options) do
+    with {:ok, connection} <- SSL.open(socket, options), do: {:ok, connection, {:ssl, socket}}
+  end
 end

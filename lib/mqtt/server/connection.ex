@@ -37,15 +37,11 @@ defmodule MQTT.Server.Connection do
 
   @doc "Turns the calling process into the connection of an accepted socket."
   @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
-  def enter_loop(module, args, %Transport{type: type, socket: socket} = transport, options) do
-    case Transport.module(transport).open(socket, options) do
-      {:ok, connection} ->
-        io = if type == :ssl, do: {:ssl, socket}, else: :native
-        enter_loop(module, args, connection, io, options)
-
+  def enter_loop(module, args, transport, options) do
+    case Transport.open(transport, options) do
+      {:ok, connection, io} -> enter_loop(module, args, connection, io, options)
       # The peer was quicker.
-      {:error, _reason} ->
-        exit({:shutdown, :closed})
+      {:error, _reason} -> exit({:shutdown, :closed})
     end
   end
 
@@ -278,12 +274,9 @@ defmodule MQTT.Server.Connection do
   end
 
   defp write_ssl(%{io: {:ssl, socket}} = s) do
-    case Native.connection_take_output(s.connection) do
-      "" -> :ok
-      # When it fails, the next message is {:ssl_closed, socket} or {:ssl_error, socket, reason}.
-      output -> :ssl.send(socket, output)
-    end
-
+    output = Native.connection_take_output(s.connection)
+    # When it fails, the next message is {:ssl_closed, socket} or {:ssl_error, socket, reason}.
+    _ = output != "" && :ssl.send(socket, output)
     s
   end
 
@@ -293,7 +286,7 @@ defmodule MQTT.Server.Connection do
 
   # One timer, lazily: it looks when the last packet came, instead of being set anew by each.
   defp check_time(s) do
-    if s.timer, do: Process.cancel_timer(s.timer)
+    _ = s.timer && Process.cancel_timer(s.timer)
 
     case Native.connection_check_time(s.connection) do
       :infinity ->

@@ -23,8 +23,8 @@
 //! # Layout
 //!
 //! `fixed_header` finds the packet, `packet` chooses among the files that each hold one packet:
-//! its type, decode, encode, and byte vectors. They are made of `reader`, `varint`, `text`, `topic`
-//! and `property`. [`Error`] names everything that can be wrong, with its normative number.
+//! its type, decode, encode, and byte vectors. They are made of `reader`, `varint`, `text`, `topic`,
+//! `property` and `properties`. [`Error`] names everything that can be wrong, with its normative number.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -47,6 +47,7 @@ mod disconnect;
 mod error;
 mod fixed_header;
 mod packet;
+mod properties;
 mod property;
 mod publish;
 mod reader;
@@ -71,7 +72,8 @@ pub use disconnect::Disconnect;
 pub use error::Error;
 pub use fixed_header::{FixedHeader, PacketType};
 pub use packet::Packet;
-pub use property::{Place, Properties, PropertiesBuf, Property};
+pub use properties::{Properties, PropertiesBuf};
+pub use property::{Kind, Place, Property, Value};
 pub use publish::{Publish, Qos};
 pub use reason::ReasonCode;
 pub use suback::Suback;
