@@ -57,6 +57,37 @@ rustler::atoms! {
     retain,
     dup,
 
+    type_ = "type",
+    clean_start,
+    will,
+    payload,
+    packet_id,
+    properties,
+    session_present,
+    reason_code,
+    reason_codes,
+    filters,
+    no_local,
+    retain_as_published,
+    retain_handling,
+    user_property,
+    subscription_identifier,
+
+    // packet types that are not events
+    connack,
+    puback,
+    pubrec,
+    pubrel,
+    pubcomp,
+    pingreq,
+    pingresp,
+    auth,
+
+    // packets as maps
+    incomplete,
+    invalid,
+    invalid_property,
+
     // options
     block,
     drop_messages = "drop",

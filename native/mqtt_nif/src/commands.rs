@@ -3,11 +3,11 @@
 use crate::atoms;
 use crate::connection::Connection;
 use crate::output::{Admission, Output};
-use crate::terms::{element, tuple};
+use crate::terms::{element, iodata, tuple};
 use mqtt_codec::{PacketId, Properties, Publish, Qos};
 use mqtt_core as core;
 use rustler::sys::ErlNifTerm;
-use rustler::{Atom, Binary, ListIterator, Term};
+use rustler::{Atom, ListIterator, Term};
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -184,12 +184,6 @@ impl<'a> Message<'a> {
         };
         Some((qos, retain))
     }
-}
-
-/// The bytes of iodata; those of a binary are not copied.
-fn iodata(term: Term<'_>) -> Option<&[u8]> {
-    let binary = Binary::from_term(term).or_else(|_| Binary::from_iolist(term)).ok()?;
-    Some(binary.as_slice())
 }
 
 fn packet_id_of(term: Term<'_>) -> Option<PacketId> {

@@ -5,7 +5,7 @@
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
 //! `socket`, `input`, `events`. Its way out: `commands`, `output`, `flusher`. Before that `listener`,
-//! `acceptor` and `gate` let the client in. `terms` and `handle` hold what is unsafe about the NIF interface.
+//! `acceptor` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM. `terms` and `handle` hold what is unsafe about the NIF interface.
 
 #![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
 
@@ -24,6 +24,8 @@ mod listener;
 mod options;
 mod os;
 mod output;
+mod packet;
+mod packet_encode;
 mod runtime;
 mod socket;
 mod terms;

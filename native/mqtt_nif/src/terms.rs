@@ -14,6 +14,12 @@ pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Binary<'a> {
     binary.into()
 }
 
+/// The bytes of iodata; those of a binary are not copied; none for any other term.
+pub(crate) fn iodata(term: Term<'_>) -> Option<&[u8]> {
+    let binary = Binary::from_term(term).or_else(|_| Binary::from_iolist(term)).ok()?;
+    Some(binary.as_slice())
+}
+
 /// The elements of a tuple; none for any other term.
 pub(crate) fn tuple(term: Term<'_>) -> &[sys::ErlNifTerm] {
     let mut arity = 0;
