@@ -118,6 +118,7 @@ defmodule MQTT.Server.Connection do
   @impl true
   def terminate(reason, s) do
     _ = write(s)
+    _ = write_ssl(s)
     if s.phase == :connected, do: s.module.terminate(reason, s.state)
   after
     Native.connection_close(s.connection, linger?(reason))
