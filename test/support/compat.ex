@@ -13,10 +13,10 @@ defmodule MQTT.Test.Compat do
   end
 
   @doc "Defines the test once for each transport, which it finds as `transport`."
-  defmacro test_each(name, do: block) do
+  defmacro test_each(name, context \\ quote(do: _), do: block) do
     for transport <- @transports do
       quote do
-        test unquote("#{transport}: #{name}") do
+        test unquote("#{transport}: #{name}"), unquote(context) do
           var!(transport) = unquote(transport)
           unquote(block)
         end

@@ -5,13 +5,13 @@ defmodule MQTT.Server.Events do
   # A callback that raises ends the batch with the state that the one before it left, so that
   # terminate/2 sees what the handler last held.
 
-  @type command :: tuple
+  @type command :: tuple | :pingresp
 
   @doc """
   Runs the callbacks for the events. Commands come back behind those of `commands`, the last one
   first.
   """
-  @spec handle([tuple | :disconnect], module, term, [command]) ::
+  @spec handle([tuple | :pingreq | :disconnect], module, term, [command]) ::
           {:ok, term, [command]} | {:stop, term, term, [command]}
   def handle([{:publish, topic, message, opts} | events], module, state, commands) do
     case publish(module, topic, message, opts, state) do
@@ -27,6 +27,10 @@ defmodule MQTT.Server.Events do
 
   def handle([{:unsubscribe, packet_id, filters} | events], module, state, commands) do
     unsubscribe(filters, module, state, [], packet_id, commands, events)
+  end
+
+  def handle([:pingreq | events], module, state, commands) do
+    handle(events, module, state, [:pingresp | commands])
   end
 
   def handle([:disconnect | _], _module, state, commands), do: {:stop, :normal, state, commands}

@@ -91,8 +91,8 @@ impl Connection {
         self.decoder.version
     }
 
-    /// Reads the packet at the front of `input`. What the protocol itself answers is appended to
-    /// `output`, also when the answer is the last.
+    /// Reads the packet at the front of `input`. When the connection ends and there is something to
+    /// say, that is appended to `output`.
     pub fn receive<'a>(
         &mut self,
         now: Millis,
@@ -101,11 +101,11 @@ impl Connection {
     ) -> Result<Received<'a>, Close> {
         let received = match self.state {
             State::AwaitingConnect => self.receive_connect(input, output),
-            State::Connected => self.receive_packet(input, output),
+            State::Connected => self.receive_packet(input),
             State::Deciding | State::Closed => return Ok(Received::Held),
         };
         match received {
-            Ok(Received::Event(..) | Received::Handled(_)) => self.last_packet = now,
+            Ok(Received::Event(..)) => self.last_packet = now,
             Ok(_) => {}
             Err(_) => self.state = State::Closed,
         }
@@ -145,11 +145,7 @@ impl Connection {
         }
     }
 
-    fn receive_packet<'a>(
-        &mut self,
-        input: &'a [u8],
-        output: &mut impl BufMut,
-    ) -> Result<Received<'a>, Close> {
+    fn receive_packet<'a>(&mut self, input: &'a [u8]) -> Result<Received<'a>, Close> {
         let (packet, length) = match self.decoder.decode(input)? {
             Decoded::Packet(packet, length) => (packet, length),
             Decoded::Incomplete(length) => return Ok(Received::Incomplete(length)),
@@ -159,10 +155,7 @@ impl Connection {
             Packet::Publish(_) => return Err(Violation::QosNotSupported.into()),
             Packet::Subscribe(subscribe) => Event::Subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => Event::Unsubscribe(unsubscribe),
-            Packet::Pingreq => {
-                put(&Packet::Pingresp, self.version(), output);
-                return Ok(Received::Handled(length));
-            }
+            Packet::Pingreq => Event::Pingreq,
             Packet::Disconnect(_) => {
                 self.state = State::Closed;
                 Event::Disconnect
@@ -245,6 +238,11 @@ impl Connection {
     pub fn unsuback(&mut self, packet_id: PacketId, output: &mut impl BufMut) -> Result<(), Error> {
         let unsuback = Suback { packet_id, properties: Properties::EMPTY, codes: &[] };
         Packet::Unsuback(unsuback).encode(self.version(), output).map(|_| ())
+    }
+
+    /// Answers PINGREQ [MQTT-3.12.4-1].
+    pub fn pingresp(&mut self, output: &mut impl BufMut) {
+        put(&Packet::Pingresp, self.version(), output);
     }
 
     /// Whether the client has been silent for too long, or when it will have been.

@@ -14,6 +14,9 @@ pub enum Event<'a> {
     Subscribe(Subscribe<'a>),
     /// A request to be answered with [`unsuback`](crate::Connection::unsuback).
     Unsubscribe(Unsubscribe<'a>),
+    /// The client wants a sign of life, to be answered with
+    /// [`pingresp`](crate::Connection::pingresp) behind the answers to what came before.
+    Pingreq,
     /// The client said that it goes. Nothing is read after it [MQTT-3.14.4-2].
     Disconnect,
 }
@@ -23,8 +26,6 @@ pub enum Event<'a> {
 pub enum Received<'a> {
     /// An event, and the bytes it took.
     Event(Event<'a>, usize),
-    /// A packet of so many bytes that the state machine dealt with alone.
-    Handled(usize),
     /// A part of a packet, which has as many bytes as far as can be told yet.
     Incomplete(usize),
     /// Nothing may be read now: the application has not answered CONNECT, or all is over.

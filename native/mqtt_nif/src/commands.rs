@@ -102,6 +102,10 @@ fn encode<'a>(
         bad(Atom::from_str(command.get_env(), error.name()).unwrap_or_else(|_| atoms::error()))
     };
     let term = |raw| element(command, raw);
+    if is(command.as_c_arg(), atoms::pingresp()) {
+        state.pingresp(&mut cork.bytes);
+        return Ok(());
+    }
     match *tuple(command) {
         [tag, topic, message] if is(tag, atoms::publish()) => {
             let message = Message { topic: term(topic), payload: term(message), options: None };

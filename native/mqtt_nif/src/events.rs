@@ -11,7 +11,7 @@ pub(crate) struct Batch<'a> {
     env: Env<'a>,
     now: Millis,
     events: Vec<Term<'a>>,
-    /// What the protocol answers by itself.
+    /// What is answered without the owner.
     output: Vec<u8>,
     /// The options map of a message without and with RETAIN, made when first needed.
     options: [Option<Term<'a>>; 2],
@@ -56,12 +56,16 @@ impl<'a> Batch<'a> {
         let stop = loop {
             let rest = source.bytes().get(at..).unwrap_or_default();
             match connection.receive(self.now, rest, &mut self.output) {
+                // Alone it is answered here, and behind other events by the owner, in its turn.
+                Ok(Received::Event(Event::Pingreq, length)) if self.events.is_empty() => {
+                    connection.pingresp(&mut self.output);
+                    at += length;
+                }
                 Ok(Received::Event(event, length)) => {
                     let event = self.event(&event, source);
                     self.events.push(event);
                     at += length;
                 }
-                Ok(Received::Handled(length)) => at += length,
                 Ok(Received::Incomplete(length)) => break Stop::Incomplete(length),
                 Ok(Received::Held) => break Stop::Held,
                 Err(close) => break Stop::Close(close),
@@ -83,6 +87,7 @@ impl<'a> Batch<'a> {
             Event::Connect(connect) => (atoms::connect(), params(env, connect, source)).encode(env),
             Event::Subscribe(subscribe) => subscribe_event(env, subscribe, source),
             Event::Unsubscribe(unsubscribe) => unsubscribe_event(env, unsubscribe, source),
+            Event::Pingreq => atoms::pingreq().encode(env),
             Event::Disconnect => atoms::disconnect().encode(env),
         }
     }
