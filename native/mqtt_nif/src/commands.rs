@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 /// Payloads from this size on are written from where they lie.
 const BORROW: usize = 4 * 1024;
-/// When so many bytes are encoded they are written, before more are.
-const FULL: usize = 256 * 1024;
+/// When so many bytes are encoded they are written, before more are. So much more than its limit
+/// may come into a queue.
+const FULL: usize = 64 * 1024;
 
 /// Why commands were not carried out.
 pub(crate) enum Refused<'a> {
@@ -83,7 +84,7 @@ pub(crate) fn run<'a>(
         commands.decode().map_err(|_| Refused::Bad(commands, atoms::badarg()))?;
     for command in list {
         encode(state, output, &mut cork, command)?;
-        if cork.is_full() {
+        if cork.is_full() || output.queued() > 0 {
             cork.write(connection, output);
         }
     }

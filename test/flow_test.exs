@@ -1,0 +1,155 @@
+defmodule MQTT.FlowTest do
+  # Peers that are slower than the other side. Not async: it counts the bytes of the whole machine.
+  use ExUnit.Case, async: false
+
+  import MQTT.Test.Residue
+  import MQTT.Test.Wire
+
+  alias MQTT.Test.{Acceptor, Faulty}
+
+  @queue 100_000
+
+  setup do
+    %{before: before()}
+  end
+
+  defp connected(options \\ [], client_options \\ []) do
+    options = [max_queue_bytes: @queue] ++ options
+    server = [module: Faulty, args: {self(), nil}, transport: :listener, options: options]
+    client = server |> Acceptor.start() |> connect(client_options)
+    assert_receive {:connected, pid, _}
+    {client, pid}
+  end
+
+  # More than the kernel's buffers take.
+  defp overwhelm(pid, payload) do
+    for _ <- 1..2_000, do: send(pid, {:publish, "t", payload})
+    # Answered behind them all.
+    GenServer.call(pid, :state, 30_000)
+  end
+
+  test "a reader that never reads loses messages, and its queue and its process stay small",
+       %{before: before} do
+    {client, pid} = connected()
+    payload = :binary.copy("x", 10_000)
+    dropped = MQTT.Native.counters_read().dropped_messages
+    overwhelm(pid, payload)
+
+    # At most one write of 64 KiB and one message beyond the limit.
+    assert gauges().queued_bytes in @queue..(@queue + 80_000)
+    assert gauges().flushers == 1
+    assert MQTT.Native.counters_read().dropped_messages > dropped
+    :erlang.garbage_collect(pid)
+    assert {:memory, memory} = Process.info(pid, :memory)
+    assert memory < 100_000
+
+    # When it reads again it gets what was queued, in whole packets, and then all that is new.
+    send_bytes(client, <<0xC0, 0>>)
+    packet = publish_packet("t", payload)
+    read_until(client, <<0xD0, 0>>, &assert(&1 == packet))
+    assert_open(client)
+    assert gauges().queued_bytes == 0
+    close(client)
+    stop_servers()
+    assert_none(before)
+  end
+
+  defp read_until(client, last, check) do
+    case recv(client) do
+      ^last ->
+        :ok
+
+      packet ->
+        check.(packet)
+        read_until(client, last, check)
+    end
+  end
+
+  test "with slow_peer: :close the reader is disconnected" do
+    {client, pid} = connected(slow_peer: :close)
+    ref = Process.monitor(pid)
+    for _ <- 1..2_000, do: send(pid, {:publish, "t", :binary.copy("x", 10_000)})
+    assert_receive {:terminate, {:shutdown, :send_queue_full}, _}, 10_000
+    assert_receive {:DOWN, ^ref, _, _, {:shutdown, :send_queue_full}}
+    close(client)
+  end
+
+  test "a reader that reads nothing for send_timeout is disconnected", %{before: before} do
+    for slow_peer <- [:block, :drop] do
+      {client, pid} = connected(slow_peer: slow_peer, send_timeout: 100)
+      ref = Process.monitor(pid)
+      overwhelm(pid, :binary.copy("x", 10_000))
+      assert_receive {:terminate, {:shutdown, :send_timeout}, _}, 10_000
+      assert_receive {:DOWN, ^ref, _, _, {:shutdown, :send_timeout}}
+      close(client)
+    end
+
+    stop_servers()
+    assert_none(before)
+  end
+
+  test "with slow_peer: :block nothing is read from a client that does not read, and nothing is lost",
+       %{before: before} do
+    {client, pid} = connected([], send_timeout: 300)
+    packet = publish_packet("echo", :binary.copy("x", 1_000))
+    sent = write_until_blocked(client, :binary.copy(packet, 50), 0) * 50
+    # Both directions are full: a few megabytes are in the kernel, and little is here.
+    assert gauges().queued_bytes < 2 * @queue
+    assert {:message_queue_len, length} = Process.info(pid, :message_queue_len)
+    assert length <= 2
+    # The last write was cut short, so its packets may be more or fewer.
+    for _ <- 1..sent//1, do: assert(recv_bytes(client, byte_size(packet)) == packet)
+    close(client)
+    stop_servers()
+    assert_none(before)
+  end
+
+  defp write_until_blocked(client, bytes, count) do
+    case :gen_tcp.send(client.socket, bytes) do
+      :ok -> write_until_blocked(client, bytes, count + 1)
+      {:error, :timeout} -> count
+    end
+  end
+
+  test "with slow_peer: :drop a client that does not read is still heard" do
+    {client, pid} = connected(slow_peer: :drop)
+    overwhelm(pid, :binary.copy("x", 10_000))
+    send_bytes(client, publish_packet("wait", ""))
+    assert_receive {:waiting, ^pid}
+    send(pid, :go_on)
+    close(client)
+  end
+
+  test "a writer that is faster than the callback is held back", %{before: before} do
+    {client, pid} = connected([], send_timeout: 300)
+    send_bytes(client, publish_packet("wait", ""))
+    assert_receive {:waiting, ^pid}
+    memory = memory(pid)
+    packet = publish_packet("t", :binary.copy("x", 1_000))
+    sent = write_until_blocked(client, :binary.copy(packet, 100), 0)
+    assert sent > 0
+    # All of it is in the kernel; the process has at most one message and no byte of it.
+    assert {:message_queue_len, length} = Process.info(pid, :message_queue_len)
+    assert length <= 1
+    assert memory(pid) - memory < 100_000
+    assert gauges().queued_bytes == 0
+    send(pid, :go_on)
+    close(client)
+    stop_servers()
+    assert_none(before)
+  end
+
+  defp memory(pid) do
+    {:memory, heap} = Process.info(pid, :memory)
+    {:binary, binaries} = Process.info(pid, :binary)
+    heap + Enum.sum(for {_, size, _} <- binaries, do: size)
+  end
+
+  defp stop_servers do
+    {:ok, supervisor} = ExUnit.fetch_test_supervisor()
+
+    for {id, _, _, _} <- Supervisor.which_children(supervisor), id != MQTT.Test.Residue do
+      :ok = stop_supervised(id)
+    end
+  end
+end
