@@ -41,7 +41,7 @@ macro_rules! errors {
 
 errors! {
     /// The Remaining Length goes on after its fourth byte.
-    RemainingLengthTooLong = "remaining_length_too_long", MALFORMED_PACKET, "2.2.3", "MQTT-1.5.5";
+    RemainingLengthTooLong = "remaining_length_too_long", MALFORMED_PACKET, "2.2.3", "1.5.5";
     /// A Variable Byte Integer takes more bytes than its value needs.
     OverlongInteger = "overlong_integer", MALFORMED_PACKET, "", "MQTT-1.5.5-1";
     /// The packet is larger than the receiver takes.

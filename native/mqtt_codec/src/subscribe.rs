@@ -119,6 +119,12 @@ impl<'a> Subscriptions<'a> {
         }
         Ok(())
     }
+
+    /// Whether the payload says the same in that version. MQTT 3.1 leaves bits of the options
+    /// unused that have a meaning in MQTT 5.0.
+    fn reads_alike_in(&self, version: Version) -> bool {
+        self.version == version || self.iter().eq(Self { version, ..*self }.iter())
+    }
 }
 
 impl fmt::Debug for Subscriptions<'_> {
@@ -194,6 +200,9 @@ impl<'a> Subscribe<'a> {
 
     pub(crate) fn length(&self, version: Version) -> Result<usize, Error> {
         self.subscriptions.check(version, u16::MAX)?;
+        if !self.subscriptions.reads_alike_in(version) {
+            return Err(Error::NotInThisVersion);
+        }
         let properties = self.properties.length_in(version, Place::Subscribe)?;
         Ok(2 + properties + self.subscriptions.raw.len())
     }
@@ -289,6 +298,20 @@ mod tests {
         refused(Version::V5, shared, Error::NoLocalOnSharedSubscription);
         refused(Version::V5, &[0x82, 3, 0, 1, 0], Error::NoTopicFilters);
         assert!(decode(Version::V3_1, &[0x82, 6, 0, 1, 0, 1, b'a', 4]).is_ok());
+    }
+
+    #[test]
+    fn an_option_is_not_written_where_it_means_something_else() {
+        let no_local = SubscriptionOptions { no_local: true, ..SubscriptionOptions::default() };
+        let mut subscriptions = SubscriptionsBuf::new(Version::V5);
+        subscriptions.push("a", no_local).unwrap();
+        unwritable(Version::V3_1, &packet(&subscriptions), Error::NotInThisVersion);
+        let unused_bit = decode(Version::V3_1, &[0x82, 6, 0, 1, 0, 1, b'a', 4]).unwrap();
+        unwritable(Version::V5, &unused_bit, Error::NotInThisVersion);
+        let mut subscriptions = SubscriptionsBuf::new(Version::V5);
+        subscriptions.push("a", SubscriptionOptions::default()).unwrap();
+        let mut wire = Vec::new();
+        assert_eq!(packet(&subscriptions).encode(Version::V3_1, &mut wire), Ok(8));
     }
 
     fn packet(subscriptions: &SubscriptionsBuf) -> Packet<'_> {

@@ -83,8 +83,14 @@ fn check_share(shared: &[u8]) -> Result<&[u8], Error> {
     }
 }
 
+/// The greatest limit is none: 65,535 separators, which a topic has room for [MQTT-4.7.3-3], make a
+/// level more than it can say.
 fn check_levels(separators: usize, max_levels: u16) -> Result<(), Error> {
-    if separators < usize::from(max_levels) { Ok(()) } else { Err(Error::TooManyTopicLevels) }
+    if separators < usize::from(max_levels) || max_levels == u16::MAX {
+        Ok(())
+    } else {
+        Err(Error::TooManyTopicLevels)
+    }
 }
 
 #[cfg(test)]
@@ -157,5 +163,15 @@ mod tests {
         assert_eq!(check_filter(b"a/+/#", Version::V5, 3), Ok("a/+/#"));
         assert_eq!(check_filter(b"a/+/b/#", Version::V5, 3), Err(Error::TooManyTopicLevels));
         assert_eq!(check_filter(b"$share/g/a/b/c", Version::V5, 3), Ok("$share/g/a/b/c"));
+    }
+
+    #[test]
+    fn the_topic_with_the_most_levels_is_within_the_greatest_limit_mqtt_4_7_3_3() {
+        let most = "/".repeat(65_535);
+        for version in Version::ALL {
+            assert_eq!(check_filter(most.as_bytes(), version, u16::MAX), Ok(&most[..]));
+        }
+        assert_eq!(check_name(most.as_bytes(), u16::MAX), Ok(&most[..]));
+        assert_eq!(check_name(most.as_bytes(), u16::MAX - 1), Err(Error::TooManyTopicLevels));
     }
 }
