@@ -21,7 +21,7 @@ defmodule MQTT.PacketTest do
        clean_start: false,
        keep_alive: 0,
        client_id: "",
-       properties: %{session_expiry_interval: 7, user_property: [{"a", "b"}, {"a", "c"}]},
+       properties: %{user_property: [{"a", "b"}, {"a", "c"}]},
        will: %{
          topic: "w",
          payload: "m",
@@ -32,9 +32,8 @@ defmodule MQTT.PacketTest do
        username: "u",
        password: <<0xFF>>
      }, [4, 5],
-     <<0x10, 50, 0, 4, "MQTT", 5, 0xEC, 0, 0, 19, 0x11, 0, 0, 0, 7, 0x26, 0, 1, "a", 0, 1, "b",
-       0x26, 0, 1, "a", 0, 1, "c", 0, 0, 5, 0x18, 0, 0, 0, 3, 0, 1, "w", 0, 1, "m", 0, 1, "u", 0,
-       1, 0xFF>>},
+     <<0x10, 45, 0, 4, "MQTT", 5, 0xEC, 0, 0, 14, 0x26, 0, 1, "a", 0, 1, "b", 0x26, 0, 1, "a", 0,
+       1, "c", 0, 0, 5, 0x18, 0, 0, 0, 3, 0, 1, "w", 0, 1, "m", 0, 1, "u", 0, 1, 0xFF>>},
     {%{type: :connack, session_present: true, reason_code: 0, properties: %{}}, [4],
      <<0x20, 2, 1, 0>>},
     {%{
@@ -60,12 +59,8 @@ defmodule MQTT.PacketTest do
        retain: false,
        dup: true,
        packet_id: 9,
-       properties: %{
-         payload_format_indicator: 1,
-         correlation_data: <<0>>,
-         subscription_identifier: [1, 300]
-       }
-     }, [5], <<0x3C, 17, 0, 1, "a", 0, 9, 11, 1, 1, 9, 0, 1, 0, 0x0B, 1, 0x0B, 0xAC, 2>>},
+       properties: %{subscription_identifier: [1, 300]}
+     }, [5], <<0x3C, 11, 0, 1, "a", 0, 9, 5, 0x0B, 1, 0x0B, 0xAC, 2>>},
     {%{type: :puback, packet_id: 1, reason_code: 0, properties: %{}}, [3, 4, 5],
      <<0x40, 2, 0, 1>>},
     {%{type: :pubrec, packet_id: 1, reason_code: 0x87, properties: %{}}, [5],
@@ -112,6 +107,60 @@ defmodule MQTT.PacketTest do
       for cut <- 0..(byte_size(bytes) - 1) do
         assert Packet.decode(binary_part(bytes, 0, cut), version) == :incomplete
       end
+    end
+  end
+
+  test "every property, in its place" do
+    connack = %{
+      session_expiry_interval: 1,
+      receive_maximum: 2,
+      maximum_qos: 1,
+      retain_available: 0,
+      maximum_packet_size: 3,
+      assigned_client_identifier: "c",
+      topic_alias_maximum: 4,
+      reason_string: "r",
+      user_property: [{"", ""}, {"ä", "b"}],
+      wildcard_subscription_available: 0,
+      subscription_identifier_available: 1,
+      shared_subscription_available: 0,
+      server_keep_alive: 5,
+      response_information: "i",
+      server_reference: "s",
+      authentication_method: "m",
+      authentication_data: <<0>>
+    }
+
+    publish = %{
+      payload_format_indicator: 1,
+      message_expiry_interval: 9,
+      topic_alias: 1,
+      response_topic: "r",
+      correlation_data: <<1, 2>>,
+      user_property: [{"a", "b"}],
+      subscription_identifier: [1],
+      content_type: "t"
+    }
+
+    connect = %{
+      session_expiry_interval: 1,
+      receive_maximum: 2,
+      maximum_packet_size: 3,
+      topic_alias_maximum: 4,
+      request_response_information: 1,
+      request_problem_information: 0,
+      user_property: [{"a", "b"}],
+      authentication_method: "m",
+      authentication_data: <<0>>
+    }
+
+    for {packet, properties} <- [
+          {%{type: :connack}, connack},
+          {%{type: :publish, topic: "a"}, publish},
+          {%{type: :connect}, connect}
+        ] do
+      assert {:ok, bytes} = Packet.encode(Map.put(packet, :properties, properties), 5)
+      assert {:ok, %{properties: ^properties}, ""} = Packet.decode(bytes, 5)
     end
   end
 

@@ -13,6 +13,8 @@ defmodule MQTT.Server.Options do
     {:max_connect_size, {:integer, 64, 268_435_460}, 65_536, "Bytes that its CONNECT may have."},
     {:max_topic_levels, {:integer, 1, 65_535}, 128,
      "Levels that a topic name or filter may have."},
+    {:max_topic_filters, {:integer, 1, :infinity}, 1_024,
+     "Topic filters that a SUBSCRIBE or UNSUBSCRIBE may have."},
     {:max_user_properties, {:integer, 0, 65_535}, 64,
      "User properties that a packet may have (MQTT 5.0)."},
     {:max_queue_bytes, {:integer, 1, :infinity}, 1_048_576,
@@ -34,6 +36,7 @@ defmodule MQTT.Server.Options do
     :max_packet_size,
     :max_connect_size,
     :max_topic_levels,
+    :max_topic_filters,
     :max_user_properties,
     :max_queue_bytes,
     :slow_peer

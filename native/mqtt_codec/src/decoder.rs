@@ -9,19 +9,30 @@ pub struct Limits {
     pub packet_size: usize,
     /// Levels of a topic name or filter.
     pub topic_levels: u16,
-    /// User properties of a packet.
+    /// Topic filters of a SUBSCRIBE or UNSUBSCRIBE.
+    pub topic_filters: usize,
+    /// User properties of a packet, and of its will.
     pub user_properties: u16,
 }
 
 impl Limits {
     /// Only what the wire format itself can hold.
-    pub const NONE: Self =
-        Self { packet_size: usize::MAX, topic_levels: u16::MAX, user_properties: u16::MAX };
+    pub const NONE: Self = Self {
+        packet_size: usize::MAX,
+        topic_levels: u16::MAX,
+        topic_filters: usize::MAX,
+        user_properties: u16::MAX,
+    };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { packet_size: 1024 * 1024, topic_levels: 128, user_properties: 64 }
+        Self {
+            packet_size: 1024 * 1024,
+            topic_levels: 128,
+            topic_filters: 1024,
+            user_properties: 64,
+        }
     }
 }
 

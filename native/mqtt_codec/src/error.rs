@@ -98,6 +98,8 @@ errors! {
     TooManyTopicLevels = "too_many_topic_levels", TOPIC_NAME_INVALID, "", "";
     /// A SUBSCRIBE or UNSUBSCRIBE has no topic filter.
     NoTopicFilters = "no_topic_filters", PROTOCOL_ERROR, "MQTT-3.8.3-3", "MQTT-3.8.3-2";
+    /// A SUBSCRIBE or UNSUBSCRIBE has more topic filters than the receiver takes.
+    TooManyTopicFilters = "too_many_topic_filters", QUOTA_EXCEEDED, "", "";
     /// A SUBACK or UNSUBACK has no reason code.
     NoReasonCodes = "no_reason_codes", PROTOCOL_ERROR, "MQTT-3.8.4-5", "MQTT-3.8.4-6";
     /// The packet identifier is 0.

@@ -80,13 +80,17 @@ impl FixedHeader {
         let packet_type = PacketType::from_first_byte(first).ok_or(Error::ReservedPacketType)?;
         let flags = first & 0x0F;
         check_flags(packet_type, flags, version)?;
-        let header = varint::decode(rest)?.map(|(remaining_length, length)| Self {
-            packet_type,
-            flags,
-            remaining_length,
-            length: 1 + length,
-        });
-        Ok(header)
+        let Some((remaining_length, length)) = varint::decode(rest)? else {
+            return Ok(None);
+        };
+        let header = Self { packet_type, flags, remaining_length, length: 1 + length };
+        if packet_type != PacketType::Connect && version >= Version::V5 {
+            header.check_minimal()?;
+        }
+        if remaining_length > max_remaining_length(packet_type, version) {
+            return Err(Error::TrailingBytes);
+        }
+        Ok(Some(header))
     }
 
     /// The bytes of the whole packet.
@@ -121,6 +125,22 @@ fn check_flags(packet_type: PacketType, flags: u8, version: Version) -> Result<(
     }
 }
 
+/// What a packet of fixed size has, so that nobody waits for more of it.
+const fn max_remaining_length(packet_type: PacketType, version: Version) -> u32 {
+    match packet_type {
+        PacketType::Pingreq | PacketType::Pingresp => 0,
+        _ if matches!(version, Version::V5) => u32::MAX,
+        PacketType::Disconnect => 0,
+        PacketType::Connack
+        | PacketType::Puback
+        | PacketType::Pubrec
+        | PacketType::Pubrel
+        | PacketType::Pubcomp
+        | PacketType::Unsuback => 2,
+        _ => u32::MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +161,25 @@ mod tests {
         }
         assert_eq!(FixedHeader::decode(&[], Version::V5), Ok(None));
         assert_eq!(FixedHeader::decode(&[0xC0], Version::V5), Ok(None));
+    }
+
+    #[test]
+    fn a_packet_of_fixed_size_is_judged_by_its_length() {
+        let table = [
+            (&[0xC0, 1][..], Version::V5),
+            (&[0xD0, 1], Version::V3_1),
+            (&[0xE0, 1], Version::V3_1_1),
+            (&[0x40, 3], Version::V3_1_1),
+            (&[0xB0, 3], Version::V3_1_1),
+        ];
+        for (bytes, version) in table {
+            assert_eq!(FixedHeader::decode(bytes, version), Err(Error::TrailingBytes));
+        }
+        assert_eq!(
+            FixedHeader::decode(&[0x40, 0x82, 0x00], Version::V5),
+            Err(Error::OverlongInteger)
+        );
+        assert!(FixedHeader::decode(&[0x40, 3], Version::V5).is_ok());
     }
 
     #[test]

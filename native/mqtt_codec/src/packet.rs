@@ -33,9 +33,6 @@ impl<'a> Packet<'a> {
         header: &FixedHeader,
         body: &'a [u8],
     ) -> Result<Self, Error> {
-        if decoder.version >= Version::V5 && header.packet_type != PacketType::Connect {
-            header.check_minimal()?;
-        }
         let ack = |place| Ack::decode(decoder, place, header.packet_type, body);
         let suback = |place| Suback::decode(decoder, place, header.packet_type, body);
         Ok(match header.packet_type {

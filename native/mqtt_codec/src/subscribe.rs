@@ -1,7 +1,7 @@
 //! SUBSCRIBE (section 3.8).
 
 use crate::reader::Reader;
-use crate::{Decoder, Error, PacketId, Place, Properties, Qos, Version, text, topic};
+use crate::{Decoder, Error, Limits, PacketId, Place, Properties, Qos, Version, text, topic};
 use bytes::BufMut;
 use core::fmt;
 
@@ -99,22 +99,27 @@ impl<'a> Subscriptions<'a> {
     }
 
     /// Reads the payload and checks each filter.
-    fn read(reader: &mut Reader<'a>, version: Version, max_levels: u16) -> Result<Self, Error> {
+    fn read(reader: &mut Reader<'a>, version: Version, limits: &Limits) -> Result<Self, Error> {
         let subscriptions = Self { raw: reader.take_rest(), version };
-        subscriptions.check(version, max_levels)?;
+        subscriptions.check(version, limits)?;
         Ok(subscriptions)
     }
 
-    fn check(&self, version: Version, max_levels: u16) -> Result<(), Error> {
+    fn check(&self, version: Version, limits: &Limits) -> Result<(), Error> {
         let mut reader = Reader::new(self.raw);
+        let mut count = 0;
         if reader.is_empty() {
             return Err(Error::NoTopicFilters);
         }
         while !reader.is_empty() {
-            let subscription = Subscription::read(&mut reader, version)?;
-            topic::check_filter(subscription.filter.as_bytes(), version, max_levels)?;
-            if subscription.options.no_local && topic::is_shared(subscription.filter) {
+            let filter = topic::check_filter(reader.binary()?, version, limits.topic_levels)?;
+            let options = SubscriptionOptions::decode(reader.u8()?, version)?;
+            if options.no_local && topic::is_shared(filter) {
                 return Err(Error::NoLocalOnSharedSubscription);
+            }
+            count += 1;
+            if count > limits.topic_filters {
+                return Err(Error::TooManyTopicFilters);
             }
         }
         Ok(())
@@ -193,13 +198,12 @@ impl<'a> Subscribe<'a> {
         } else {
             Properties::EMPTY
         };
-        let subscriptions =
-            Subscriptions::read(&mut reader, decoder.version, decoder.limits.topic_levels)?;
+        let subscriptions = Subscriptions::read(&mut reader, decoder.version, &decoder.limits)?;
         Ok(Self { packet_id, properties, subscriptions })
     }
 
     pub(crate) fn length(&self, version: Version) -> Result<usize, Error> {
-        self.subscriptions.check(version, u16::MAX)?;
+        self.subscriptions.check(version, &Limits::NONE)?;
         if !self.subscriptions.reads_alike_in(version) {
             return Err(Error::NotInThisVersion);
         }

@@ -6,9 +6,14 @@ use bytes::BufMut;
 /// The bytes as a string, if they are UTF-8 without surrogates and without U+0000.
 /// A byte order mark at the front stays where it is [MQTT-1.5.4-3].
 pub(crate) fn check(bytes: &[u8]) -> Result<&str, Error> {
-    let string = core::str::from_utf8(bytes)
-        .map_err(|error| classify(bytes.get(error.valid_up_to()..).unwrap_or_default()))?;
+    let string = check_utf8(bytes)?;
     if bytes.contains(&0) { Err(Error::NulInString) } else { Ok(string) }
+}
+
+/// As [`check`], for bytes in which U+0000 has been looked for.
+pub(crate) fn check_utf8(bytes: &[u8]) -> Result<&str, Error> {
+    core::str::from_utf8(bytes)
+        .map_err(|error| classify(bytes.get(error.valid_up_to()..).unwrap_or_default()))
 }
 
 /// Names what is wrong with the bytes at the front of `rest`.

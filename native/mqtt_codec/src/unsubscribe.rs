@@ -1,7 +1,7 @@
 //! UNSUBSCRIBE (section 3.10).
 
 use crate::reader::Reader;
-use crate::{Decoder, Error, PacketId, Place, Properties, Version, text, topic};
+use crate::{Decoder, Error, Limits, PacketId, Place, Properties, Version, text, topic};
 use bytes::BufMut;
 use core::fmt;
 
@@ -29,13 +29,18 @@ impl<'a> TopicFilters<'a> {
         core::iter::from_fn(move || reader.string().ok())
     }
 
-    fn check(&self, version: Version, max_levels: u16) -> Result<(), Error> {
+    fn check(&self, version: Version, limits: &Limits) -> Result<(), Error> {
         let mut reader = Reader::new(self.raw);
+        let mut count = 0;
         if reader.is_empty() {
             return Err(Error::NoTopicFilters);
         }
         while !reader.is_empty() {
-            topic::check_filter(reader.binary()?, version, max_levels)?;
+            topic::check_filter(reader.binary()?, version, limits.topic_levels)?;
+            count += 1;
+            if count > limits.topic_filters {
+                return Err(Error::TooManyTopicFilters);
+            }
         }
         Ok(())
     }
@@ -78,12 +83,12 @@ impl<'a> Unsubscribe<'a> {
             Properties::EMPTY
         };
         let filters = TopicFilters { raw: reader.take_rest() };
-        filters.check(decoder.version, decoder.limits.topic_levels)?;
+        filters.check(decoder.version, &decoder.limits)?;
         Ok(Self { packet_id, properties, filters })
     }
 
     pub(crate) fn length(&self, version: Version) -> Result<usize, Error> {
-        self.filters.check(version, u16::MAX)?;
+        self.filters.check(version, &Limits::NONE)?;
         Ok(2 + self.properties.length_in(version, Place::Unsubscribe)? + self.filters.raw.len())
     }
 

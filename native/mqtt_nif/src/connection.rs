@@ -238,7 +238,8 @@ fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Te
     let side = &mut *input;
     let next = match side.input.feed(&mut side.state, data, &mut batch) {
         Progress::Stop(stop) => stopped(env, &stop),
-        Progress::Drained | Progress::More | Progress::End => Next::Wait,
+        Progress::More => Next::More,
+        Progress::Drained | Progress::End => Next::Wait,
     };
     Connection::answer(connection, &batch);
     terms::consume_timeslice(env, batch.size());
@@ -248,7 +249,7 @@ fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Te
 fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
     match stop {
         Stop::Close(reason) => close(env, close_reason(env, *reason)),
-        Stop::Held | Stop::Incomplete(_) => Next::Decide,
+        Stop::Held | Stop::Incomplete(_) | Stop::Full => Next::Decide,
     }
 }
 

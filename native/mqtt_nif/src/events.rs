@@ -6,6 +6,9 @@ use mqtt_codec::{Connect, Publish, Subscribe, Unsubscribe};
 use mqtt_core::{Close, Connection, Event, Millis, Received};
 use rustler::{Atom, Encoder, Env, Term};
 
+/// Events that one call makes at most, which takes a scheduler about 200 microseconds.
+const MAX_EVENTS: usize = 2048;
+
 /// The events of one call, in their order.
 pub(crate) struct Batch<'a> {
     env: Env<'a>,
@@ -23,6 +26,8 @@ pub(crate) struct Batch<'a> {
 pub(crate) enum Stop {
     /// The next packet has so many bytes, as far as can be told.
     Incomplete(usize),
+    /// The batch is full.
+    Full,
     /// The application has to answer CONNECT first, or all is over.
     Held,
     Close(Close),
@@ -54,6 +59,9 @@ impl<'a> Batch<'a> {
     ) -> (usize, Stop) {
         let mut at = start;
         let stop = loop {
+            if self.events.len() == MAX_EVENTS {
+                break Stop::Full;
+            }
             let rest = source.bytes().get(at..).unwrap_or_default();
             match connection.receive(self.now, rest, &mut self.output) {
                 // Alone it is answered here, and behind other events by the owner, in its turn.

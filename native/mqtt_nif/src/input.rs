@@ -239,11 +239,11 @@ impl Input {
                 };
                 if full { Progress::More } else { Progress::Drained }
             }
-            Stop::Held => {
+            Stop::Held | Stop::Full => {
                 if !rest.is_empty() {
                     self.pending = Pending::Unread(rest.to_vec());
                 }
-                Progress::Stop(stop)
+                if matches!(stop, Stop::Full) { Progress::More } else { Progress::Stop(stop) }
             }
             Stop::Close(_) => Progress::Stop(stop),
         }

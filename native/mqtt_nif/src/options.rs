@@ -45,6 +45,7 @@ pub(crate) struct ConnectionOptions {
     max_packet_size: usize,
     max_connect_size: usize,
     max_topic_levels: u16,
+    max_topic_filters: usize,
     max_user_properties: u16,
     max_queue_bytes: usize,
     slow_peer: SlowPeer,
@@ -56,6 +57,7 @@ impl ConnectionOptions {
             limits: Limits {
                 packet_size: self.max_packet_size,
                 topic_levels: self.max_topic_levels,
+                topic_filters: self.max_topic_filters,
                 user_properties: self.max_user_properties,
             },
             connect_size: self.max_connect_size,

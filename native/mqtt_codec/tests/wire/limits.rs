@@ -88,3 +88,20 @@ fn as_many_user_properties_as_a_packet_has_room_for_are_fine_without_a_limit() {
     let decoded = unlimited(Version::V5).decode(&wire);
     assert_eq!(decoded, Ok(Decoded::Packet(packet, wire.len())));
 }
+
+#[test]
+fn most_topic_filters() {
+    for (first_byte, filter) in [(0x82, &[0, 1, b'a', 0][..]), (0xA2, &[0, 1, b'a'])] {
+        for (count, taken) in [(3, true), (4, false)] {
+            let body = [&[0, 1], &filter.repeat(count)[..]].concat();
+            let wire = [&[first_byte, body.len() as u8], &body[..]].concat();
+            let limits = Limits { topic_filters: 3, ..Limits::NONE };
+            let decoded = Decoder { version: Version::V3_1_1, limits }.decode(&wire);
+            if taken {
+                assert!(decoded.is_ok());
+            } else {
+                assert_eq!(decoded, Err(Error::TooManyTopicFilters));
+            }
+        }
+    }
+}
