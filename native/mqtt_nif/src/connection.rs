@@ -23,6 +23,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// When to look at the time again, in milliseconds, while nothing is read from a slow peer, and while
+/// the owner has yet to read what has come.
+const BLOCKED_CHECK: u64 = 1000;
+const UNREAD_CHECK: u64 = 10;
+
 pub(crate) struct Connection {
     input: Mutex<InputSide>,
     output: Mutex<Output>,
@@ -335,11 +340,12 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
         return panicked(env).encode(env);
     };
     let now = clock::now();
-    let unread = input.input.has_unread()
-        || input.socket.as_ref().is_some_and(|socket| socket.unread() > 0)
-        || connection.output().blocks_input();
-    if unread {
-        return 1000.encode(env);
+    if connection.output().blocks_input() {
+        return BLOCKED_CHECK.encode(env);
+    }
+    let socket = input.socket.as_ref();
+    if input.input.has_unread() || socket.is_some_and(|socket| socket.unread() > 0) {
+        return UNREAD_CHECK.encode(env);
     }
     match input.state.check_time(now) {
         Ok(Some(deadline)) => deadline.saturating_sub(now).max(1).encode(env),
