@@ -36,7 +36,15 @@ defmodule MQTT.MixProject do
   defp docs do
     [
       main: "readme",
-      extras: ["README.md", "CHANGELOG.md", "native/README.md": [filename: "boundary"]]
+      formatters: ["html"],
+      extras: [
+        "README.md",
+        "CHANGELOG.md",
+        LICENSE: [title: "License"],
+        "native/README.md": [filename: "boundary"]
+      ],
+      # The page for those who develop the library, which names what is hidden.
+      skip_undefined_reference_warnings_on: ["native/README.md"]
     ]
   end
 end

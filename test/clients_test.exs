@@ -1,6 +1,7 @@
 defmodule MQTT.ClientsTest do
   # Clients of other people, through the server that `script/server` starts.
   use ExUnit.Case, async: false
+  @moduletag :clients
 
   @root Path.expand("..", __DIR__)
   @messages 10_000

@@ -50,6 +50,8 @@ defmodule MQTT.Native do
   def listener_close(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_info(_listener), do: :erlang.nif_error(:not_loaded)
   def packet_decode(_data, _version), do: :erlang.nif_error(:not_loaded)
+  def packet_decode_large(_data, _version), do: :erlang.nif_error(:not_loaded)
+  def packet_encode_large(_packet, _version), do: :erlang.nif_error(:not_loaded)
   def packet_encode(_packet, _version), do: :erlang.nif_error(:not_loaded)
   def counters_read, do: :erlang.nif_error(:not_loaded)
 end

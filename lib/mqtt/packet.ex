@@ -38,6 +38,9 @@ defmodule MQTT.Packet do
 
   alias MQTT.Native
 
+  # From here on the work is done on a dirty scheduler.
+  @large 65_536
+
   @type version :: 3 | 4 | 5
   @type properties :: %{optional(atom) => term}
   @type type ::
@@ -80,6 +83,11 @@ defmodule MQTT.Packet do
 
   """
   @spec decode(binary, version) :: {:ok, t, rest :: binary} | :incomplete | {:error, atom}
+  def decode(binary, version)
+      when is_binary(binary) and byte_size(binary) > @large and version in [3, 4, 5] do
+    Native.packet_decode_large(binary, version)
+  end
+
   def decode(binary, version) when is_binary(binary) and version in [3, 4, 5] do
     Native.packet_decode(binary, version)
   end
@@ -105,6 +113,12 @@ defmodule MQTT.Packet do
   """
   @spec encode(t, version) :: {:ok, binary} | {:error, atom | {atom, atom}}
   def encode(%{type: _} = packet, version) when version in [3, 4, 5] do
-    Native.packet_encode(packet, version)
+    if large?(packet),
+      do: Native.packet_encode_large(packet, version),
+      else: Native.packet_encode(packet, version)
   end
+
+  defp large?(%{payload: payload}) when is_binary(payload), do: byte_size(payload) > @large
+  defp large?(%{payload: payload}) when is_list(payload), do: true
+  defp large?(%{type: type}), do: type in [:subscribe, :suback, :unsubscribe, :unsuback]
 end

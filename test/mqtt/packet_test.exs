@@ -213,6 +213,30 @@ defmodule MQTT.PacketTest do
     assert_raise FunctionClauseError, fn -> Packet.decode("", 2) end
   end
 
+  test "large packets, which take another way" do
+    payload = :binary.copy("x", 1_000_000)
+
+    publish = %{
+      type: :publish,
+      topic: "a",
+      payload: payload,
+      qos: 0,
+      retain: false,
+      dup: false,
+      properties: %{}
+    }
+
+    assert {:ok, bytes} = Packet.encode(publish, 4)
+
+    assert Packet.encode(%{publish | payload: ["x", binary_part(payload, 1, 999_999)]}, 4) ==
+             {:ok, bytes}
+
+    assert Packet.decode(bytes, 4) == {:ok, publish, ""}
+    filters = for n <- 1..20_000, do: {"a/#{n}", %{qos: 0}}
+    assert {:ok, bytes} = Packet.encode(%{type: :subscribe, packet_id: 1, filters: filters}, 4)
+    assert {:ok, %{filters: ^filters}, ""} = Packet.decode(bytes, 4)
+  end
+
   test "long strings share the binary, short ones do not" do
     long = String.duplicate("x", 100)
     {:ok, bytes} = Packet.encode(%{type: :publish, topic: "a", payload: long}, 4)

@@ -207,7 +207,7 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
         return batch.finish(panicked(env));
     };
     let side = &mut *input;
-    let Some(socket) = &side.socket else {
+    let Some(socket) = side.socket.as_ref().filter(|_| !side.ended) else {
         return batch.finish(close(env, atoms::closed()));
     };
     if connection.output().blocks_input() {

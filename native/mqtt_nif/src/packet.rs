@@ -13,6 +13,16 @@ use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 /// `{:ok, packet, rest}`, `:incomplete`, or `{:error, reason}`.
 #[rustler::nif]
 fn packet_decode<'a>(env: Env<'a>, data: Binary<'a>, level: u8) -> NifResult<Term<'a>> {
+    decode(env, data, level)
+}
+
+/// The same on a dirty scheduler: a packet may have as many filters as fit into 256 MiB.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn packet_decode_large<'a>(env: Env<'a>, data: Binary<'a>, level: u8) -> NifResult<Term<'a>> {
+    decode(env, data, level)
+}
+
+fn decode<'a>(env: Env<'a>, data: Binary<'a>, level: u8) -> NifResult<Term<'a>> {
     let version = Version::from_level(level).ok_or(Error::BadArg)?;
     let decoder = Decoder { version, limits: Limits::NONE };
     Ok(match decoder.decode(data.as_slice()) {
@@ -31,6 +41,16 @@ fn packet_decode<'a>(env: Env<'a>, data: Binary<'a>, level: u8) -> NifResult<Ter
 /// `{:ok, binary}` or `{:error, reason}`.
 #[rustler::nif]
 fn packet_encode<'a>(env: Env<'a>, packet: Term<'a>, level: u8) -> NifResult<Term<'a>> {
+    encode(env, packet, level)
+}
+
+/// The same on a dirty scheduler: it copies a payload of up to 256 MiB.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn packet_encode_large<'a>(env: Env<'a>, packet: Term<'a>, level: u8) -> NifResult<Term<'a>> {
+    encode(env, packet, level)
+}
+
+fn encode<'a>(env: Env<'a>, packet: Term<'a>, level: u8) -> NifResult<Term<'a>> {
     let version = Version::from_level(level).ok_or(Error::BadArg)?;
     Ok(match packet_encode::encode(packet, version) {
         Ok(bytes) => {
