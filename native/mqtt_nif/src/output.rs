@@ -15,6 +15,9 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What the flusher writes while it holds the lock, which the owner may wait for.
+const FLUSHED_AT_ONCE: usize = 64 * 1024;
+
 /// What to do with a peer that reads more slowly than it is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlowPeer {
@@ -167,7 +170,8 @@ impl Output {
     /// For the flusher: writes once, and says whether all is written.
     pub(crate) fn flush(&mut self, socket: &Socket) -> io::Result<bool> {
         if !self.queue.is_empty() {
-            let sent = socket.send(&[IoSlice::new(&self.queue)])?;
+            let piece = self.queue.get(..FLUSHED_AT_ONCE).unwrap_or(&self.queue);
+            let sent = socket.send(&[IoSlice::new(piece)])?;
             self.queue.advance(sent);
             QUEUED_BYTES.subtract(sent);
         }
