@@ -20,7 +20,7 @@ defmodule MQTT.MixProject do
   end
 
   def application do
-    [extra_applications: [:logger, :ssl]]
+    [mod: {MQTT.Application, []}, extra_applications: [:logger, :ssl]]
   end
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]

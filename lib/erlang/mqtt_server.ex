@@ -3,8 +3,8 @@ defmodule :mqtt_server do
   `MQTT.Server` by its name in Erlang: `-behaviour(mqtt_server)` asks for the same callbacks.
   """
 
-  @doc false
-  def behaviour_info(which), do: MQTT.Server.behaviour_info(which)
+  require MQTT.Server.Callbacks
+  MQTT.Server.Callbacks.define()
 
   @doc "See `MQTT.Server.enter_loop/4`."
   @spec enter_loop(module, term, MQTT.Transport.t()) :: no_return

@@ -14,8 +14,10 @@ defmodule MQTT.Listener do
        its address, it is closed at once.
     2. The client has `:connect_timeout` milliseconds for its CONNECT, of at most `:max_connect_size`
        bytes. Anything else closes the connection, with the answer that MQTT has for it.
-    3. A process is started, which traps exits, and `c:MQTT.Server.init/2` is called in it. From there
-       on it is as `MQTT.Server` says.
+    3. A process is started, and `c:MQTT.Server.init/2` is called in it. From there on it is as
+       `MQTT.Server` says. The process traps exits, so that `c:MQTT.Server.terminate/2` is called when
+       the listener stops: the end of a linked process, also of a `Task.async/1` or a port, comes to
+       `c:MQTT.Server.handle_info/2` as `{:EXIT, pid, reason}`.
 
   When the listener is stopped, it first closes its socket; then its connections end with the reason
   `:shutdown`, and their `c:MQTT.Server.terminate/2` has `:shutdown_timeout` milliseconds.
@@ -31,14 +33,16 @@ defmodule MQTT.Listener do
   use Supervisor
 
   alias MQTT.Listener.{Acceptor, Options}
-  alias MQTT.Server.Connection
+  alias MQTT.Native
 
+  @typedoc "An option of the module's documentation."
   @type option :: {atom, term}
 
   @typedoc """
   What `info/1` says: the address and the port that the listener is bound to, whether it is suspended,
   how many connections are open, and, since it started, how many were accepted, were refused by
-  a limit, and were closed because no CONNECT came that could be taken.
+  a limit, and were closed because no CONNECT came that could be taken, and how many messages were
+  dropped because a client read too slowly.
   """
   @type info :: %{
           address: :inet.ip_address(),
@@ -47,28 +51,41 @@ defmodule MQTT.Listener do
           connections: non_neg_integer,
           accepted: non_neg_integer,
           refused: non_neg_integer,
-          unconnected: non_neg_integer
+          unconnected: non_neg_integer,
+          dropped_messages: non_neg_integer
         }
 
   @doc """
-  A child specification with an `:id` of its own, so that many listeners fit under one supervisor;
-  the option `:id` gives another.
+  A child specification with an `:id` of its own, so that many listeners fit under one supervisor: the
+  option `:id`, or one made of the name, or of the address and port, or, where the port is 0, a unique one.
   """
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(options) do
     %{
-      id: Keyword.get_lazy(options, :id, fn -> {__MODULE__, make_ref()} end),
+      # The options are checked when the listener starts.
+      id: if(Keyword.keyword?(options), do: id(options), else: __MODULE__),
       start: {__MODULE__, :start_link, [options]},
       type: :supervisor,
       shutdown: :infinity
     }
   end
 
+  defp id(options) do
+    default =
+      case {options[:name], options[:ip], options[:port]} do
+        {nil, _, 0} -> make_ref()
+        {nil, ip, port} -> {ip, port}
+        {name, _, _} -> name
+      end
+
+    Keyword.get(options, :id, {__MODULE__, default})
+  end
+
   @doc """
   Starts a listener.
 
   A wrong option raises an `ArgumentError` that names it. An address that cannot be bound is an
-  error: `{:error, {:shutdown, {:failed_to_start_child, _, {:listen, posix}}}}`.
+  error: `{:error, {:shutdown, {:listen, posix}}}`, for example with `:eaddrinuse`.
 
   ## Examples
 
@@ -90,18 +107,25 @@ defmodule MQTT.Listener do
     Supervisor.start_link(__MODULE__, options, name)
   end
 
+  # The socket is this supervisor's, so that a crash of the acceptor costs no client.
   @impl true
   def init(options) do
-    # In this order, so that the socket closes before the connections end.
-    children = [
-      {DynamicSupervisor, strategy: :one_for_one},
-      {Acceptor, {self(), options}}
-    ]
+    case Native.listener_open(options.native, options.server.native) do
+      {:ok, listener} ->
+        # In this order, so that the socket closes before the connections end.
+        children = [
+          {DynamicSupervisor, strategy: :one_for_one},
+          {Acceptor, {self(), listener, options}}
+        ]
 
-    Supervisor.init(children, strategy: :rest_for_one)
+        Supervisor.init(children, strategy: :rest_for_one)
+
+      {:error, reason} ->
+        exit({:shutdown, {:listen, reason}})
+    end
   end
 
-  @doc "What the listener is bound to and has counted. Raises if it does not run."
+  @doc "What the listener is bound to and has counted. Exits the caller if it does not run."
   @spec info(Supervisor.supervisor()) :: info
   def info(listener), do: listener |> acceptor() |> Acceptor.info()
 
@@ -119,24 +143,8 @@ defmodule MQTT.Listener do
   @spec resume(Supervisor.supervisor()) :: :ok | {:error, :inet.posix()}
   def resume(listener), do: listener |> acceptor() |> Acceptor.resume()
 
-  @doc false
-  # The supervisor of the connections, and how one of them is started.
-  def start_connection(connections, native, options) do
-    DynamicSupervisor.start_child(connections, %{
-      id: Connection,
-      start: {Connection, :start_link, [native, options.handler, options.server]},
-      restart: :temporary,
-      shutdown: options.shutdown_timeout
-    })
-  end
-
-  @doc false
-  def connections(listener), do: child(listener, DynamicSupervisor)
-
-  defp acceptor(listener), do: child(listener, Acceptor)
-
-  defp child(listener, id) do
-    {^id, pid, _, _} = listener |> Supervisor.which_children() |> List.keyfind(id, 0)
+  defp acceptor(listener) do
+    {Acceptor, pid, _, _} = listener |> Supervisor.which_children() |> List.keyfind(Acceptor, 0)
     pid
   end
 end

@@ -10,11 +10,14 @@ defmodule MQTT.Native do
 
     case :erlang.load_nif(path, 0) do
       :ok ->
-        # Resources and threads point into the library, so the module stays (`quicer` learned it).
         :ok
 
-      {:error, {:reload, _}} ->
-        :ok
+      {:error, {reason, _}} when reason in [:reload, :upgrade] ->
+        :logger.error(
+          ~c"The native part of :mqtt stays as it is until the virtual machine restarts"
+        )
+
+        {:error, reason}
 
       {:error, {reason, text}} ->
         :logger.error(~c"The native part of :mqtt could not be loaded from ~ts: ~p, ~ts", [
@@ -28,13 +31,11 @@ defmodule MQTT.Native do
   end
 
   def connection_open(_fd, _received, _options), do: :erlang.nif_error(:not_loaded)
-  def connection_open_fed(_options), do: :erlang.nif_error(:not_loaded)
+  def connection_open_fed(_received, _options), do: :erlang.nif_error(:not_loaded)
   def connection_receive(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_feed(_connection, _data), do: :erlang.nif_error(:not_loaded)
 
-  def connection_accept(_connection, _session_present, _commands),
-    do: :erlang.nif_error(:not_loaded)
-
+  def connection_accept(_connection, _session_present), do: :erlang.nif_error(:not_loaded)
   def connection_reject(_connection, _code), do: :erlang.nif_error(:not_loaded)
   def connection_send(_connection, _commands), do: :erlang.nif_error(:not_loaded)
   def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
@@ -43,6 +44,7 @@ defmodule MQTT.Native do
   def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)
   def listener_open(_options, _connection_options), do: :erlang.nif_error(:not_loaded)
+  def listener_serve(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_announced(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_take(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_suspend(_listener), do: :erlang.nif_error(:not_loaded)

@@ -35,28 +35,43 @@ defmodule MQTT.Server do
 
   | Reason | What happened |
   | --- | --- |
-  | `:normal` | The client sent DISCONNECT, or `stop/1` was called. |
+  | `:normal` | The client sent DISCONNECT, after which its will is not published, or `stop/1` was called. |
   | `{:shutdown, :closed}` | The client closed the connection, or it broke. |
-  | `{:shutdown, :keep_alive_timeout}` | Nothing came for one and a half times the Keep Alive [MQTT-3.1.2-24]. |
+  | `{:shutdown, :keep_alive_timeout}` | Nothing came for one and a half times the Keep Alive [MQTT-3.1.2-24], or for `:idle_timeout`. |
   | `{:shutdown, :send_timeout}` | The client read nothing for `:send_timeout` milliseconds. |
   | `{:shutdown, :send_queue_full}` | It read too slowly, with `slow_peer: :close`. |
   | `{:shutdown, {:protocol_error, which}}` | The client broke the protocol; `which` is an atom such as `:invalid_utf8`. |
   | `{:shutdown, {:socket_error, reason}}` | The operating system reported an error. |
+  | `{:shutdown, :nif_panicked}` | A defect of this library, which has cost this one connection. |
   | `:shutdown` | The supervisor ended it; the process has to trap exits, as those of a `MQTT.Listener` do. |
   | any other | A callback stopped with it, or raised. |
 
-  Nothing that a client does causes a crash report; a callback that raises causes one.
+  A process that ends before its CONNECT was accepted exits with one of these reasons, or with
+  `{:shutdown, :connect_timeout}`, and calls nothing.
+
+  Nothing that a client does causes a report of the logger; a callback that raises causes one, as in
+  a `GenServer`.
 
   ## Actions
 
-  A callback may return one action or a list of them, which are carried out in order:
+  A callback may return one action or a list of them, which are carried out in order. What is
+  published is written when the callbacks for all that has come have returned, or when a reply
+  follows.
 
     * `{:publish, topic, message}` and `{:publish, topic, message, %{qos: 0, retain: false}}` send a
       message to the client. Topic and message are iodata. QoS 1 and 2 are not supported yet.
     * `{:reply, from, reply}` answers a call.
 
-  An action that cannot be carried out (a topic with a wildcard, a message over 256 MiB) raises in
-  the handler's process.
+  An action that cannot be carried out (a topic with a wildcard, a message over 256 MiB) ends the
+  process as an exception in the callback would, behind the actions before it.
+
+  ## Slow clients
+
+  What the operating system does not take of what is published waits in a queue. With
+  `slow_peer: :block`, the default, nothing is read from the client meanwhile. A message of QoS 0 that
+  comes while the queue is full is dropped; what one callback publishes at once is not cut. `info/1`
+  and `MQTT.Listener.info/1` count the dropped. Over an `:ssl` socket there is no queue: the process
+  waits in `:ssl.send/2`, for `:send_timeout` at most.
 
   ## Options
 
@@ -115,78 +130,8 @@ defmodule MQTT.Server do
              %{optional(:qos) => :mqtt_packet.qos(), optional(:retain) => boolean}}
           | {:reply, GenServer.from(), term}
 
-  @doc """
-  Decides about a client.
-
-  `args` is what `enter_loop/3` or the listener's `:handler` was given. `{:ok, state}` accepts the
-  client [MQTT-3.1.4-4]; `{:stop, reason}` rejects it with the return code of the reason and ends
-  the process normally, without `c:terminate/2`.
-  """
-  @callback init(args :: any, params :: init_parameters) ::
-              {:ok, state}
-              | {:ok, state, action | [action]}
-              | {:stop, reason :: init_stop_reason | term}
-            when state: any
-
-  @doc """
-  A message from the client. `opts` has `:qos`, `:retain` and `:dup`.
-
-  Messages longer than 64 bytes are parts of what was read at once; `:binary.copy/1` one that is
-  kept for long.
-  """
-  @callback handle_publish(topic :: String.t(), message :: binary, opts :: map, state) ::
-              {:ok, state}
-              | {:ok, state, action | [action]}
-              | {:stop, reason :: term}
-            when state: any
-
-  @doc """
-  The client wants messages whose topic matches the filter, with at most this QoS. Returns the QoS
-  that is granted, or `:failed`; SUBACK says it [MQTT-3.8.4-5].
-  """
-  @callback handle_subscribe(topic :: String.t(), qos :: :mqtt_packet.qos(), state) ::
-              {:ok, :mqtt_packet.qos() | :failed, state}
-              | {:ok, :mqtt_packet.qos() | :failed, state, action | [action]}
-              | {:stop, reason :: term}
-            when state: any
-
-  @doc "The client ends its subscription to the filter; UNSUBACK follows [MQTT-3.10.4-4]."
-  @callback handle_unsubscribe(topic :: String.t(), state) ::
-              {:ok, state}
-              | {:ok, state, action | [action]}
-              | {:stop, reason :: term}
-            when state: any
-
-  @doc "A `GenServer.call/3` to the process, to be answered with `{:reply, from, reply}`."
-  @callback handle_call(call :: any, from :: GenServer.from(), state) ::
-              {:ok, state}
-              | {:ok, state, action | [action]}
-              | {:stop, reason :: term}
-            when state: any
-
-  @doc "A `GenServer.cast/2` to the process."
-  @callback handle_cast(cast :: any, state) ::
-              {:ok, state}
-              | {:ok, state, action | [action]}
-              | {:stop, reason :: term}
-            when state: any
-
-  @doc "Any other message to the process."
-  @callback handle_info(info :: any, state) ::
-              {:ok, state}
-              | {:ok, state, action | [action]}
-              | {:stop, reason :: term}
-            when state: any
-
-  @doc "The connection has ended. What is returned is ignored."
-  @callback terminate(reason :: :normal | :shutdown | {:shutdown, term} | term, state) :: any
-            when state: any
-
-  @doc "Another version of the module runs from now on, see `c::gen_server.code_change/3`."
-  @callback code_change(old_vsn, state :: any, extra :: term) ::
-              {:ok, new_state :: any}
-              | {:error, reason :: term}
-            when old_vsn: term | {:down, term}
+  require MQTT.Server.Callbacks
+  MQTT.Server.Callbacks.define()
 
   @doc false
   defmacro __using__(_) do
@@ -223,12 +168,27 @@ defmodule MQTT.Server do
     end
   end
 
+  @typedoc """
+  What `info/1` says: the bytes that wait because the client reads too slowly, and the messages that were
+  dropped for that.
+  """
+  @type info :: %{queued_bytes: non_neg_integer, dropped_messages: non_neg_integer}
+
+  @doc """
+  What a connection has counted, by its process. Exits the caller as `GenServer.call/2` does.
+  """
+  @spec info(GenServer.server()) :: info
+  defdelegate info(process), to: Connection
+
   @doc """
   Turns the calling process into the connection of an accepted socket, and never returns.
 
   The process must have been started by `:proc_lib`, as all processes of OTP behaviours and of
   `Task` are, and must own the socket. `args` goes to `c:init/2`. The options are those of the
   module's documentation; a wrong one raises an `ArgumentError`.
+
+  What the caller would do afterwards, in an `after` for instance, is not done: the process hibernates
+  when it is idle, which forgets its stack. `c:terminate/2` is the place for it.
 
   ## Examples
 

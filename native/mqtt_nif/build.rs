@@ -6,8 +6,4 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
-    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "macos") {
-        println!("cargo::rustc-cdylib-link-arg=-undefined");
-        println!("cargo::rustc-cdylib-link-arg=dynamic_lookup");
-    }
 }

@@ -21,9 +21,13 @@ defmodule MQTT.ListenerTest do
     assert one != two
     assert first != second
     for port <- [first, second], do: port |> connect() |> close()
-    options = [handler: {Faulty, {self(), nil}}]
-    assert MQTT.Listener.child_spec(options).id != MQTT.Listener.child_spec(options).id
-    assert MQTT.Listener.child_spec([id: :mine] ++ options).id == :mine
+    id = fn options -> MQTT.Listener.child_spec(options).id end
+    assert id.(port: 0) != id.(port: 0)
+    assert id.(port: 1) == id.(port: 1)
+    assert id.(port: 1) != id.(port: 2)
+    assert id.(port: 1, ip: {127, 0, 0, 1}) != id.(port: 1, ip: {127, 0, 0, 2})
+    assert id.(port: 1, name: :one) != id.(port: 1, name: :two)
+    assert id.(id: :mine) == :mine
   end
 
   test "a name" do
@@ -51,8 +55,7 @@ defmodule MQTT.ListenerTest do
     Process.flag(:trap_exit, true)
     options = [ip: @local, port: port, handler: {Faulty, {self(), nil}}]
 
-    assert {:error, {:shutdown, {:failed_to_start_child, _, {:listen, :eaddrinuse}}}} =
-             MQTT.Listener.start_link(options)
+    assert MQTT.Listener.start_link(options) == {:error, {:shutdown, {:listen, :eaddrinuse}}}
   end
 
   describe "info/1" do
@@ -231,8 +234,53 @@ defmodule MQTT.ListenerTest do
     ref = Process.monitor(acceptor)
     Process.exit(acceptor, :kill)
     assert_receive {:DOWN, ^ref, _, _, :killed}
-    eventually(fn -> assert is_integer(MQTT.Listener.info(listener).port) end)
+    eventually(fn -> assert %{port: ^port, connections: 1} = MQTT.Listener.info(listener) end)
     assert_open(client)
+    # It is the same listener: a new client is served, and counts.
+    another = connect(port)
+    assert MQTT.Listener.info(listener).accepted == 2
+    close(another)
+  end
+
+  test "when the supervisor of the connections dies, they end, and the listener goes on" do
+    {listener, port} = listen()
+    client = connect(port)
+
+    {_, connections, _, _} =
+      listener |> Supervisor.which_children() |> List.keyfind(DynamicSupervisor, 0)
+
+    Process.exit(connections, :kill)
+    assert_closed(client)
+    eventually(fn -> port |> connect() |> close() end)
+    assert MQTT.Listener.info(listener).port == port
+  end
+
+  test "a suspended listener stays so when its acceptor comes back" do
+    {listener, port} = listen()
+    :ok = MQTT.Listener.suspend(listener)
+
+    {_, acceptor, _, _} =
+      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Acceptor, 0)
+
+    ref = Process.monitor(acceptor)
+    Process.exit(acceptor, :kill)
+    assert_receive {:DOWN, ^ref, _, _, :killed}
+    eventually(fn -> assert MQTT.Listener.info(listener).suspended end)
+    assert {:error, :econnrefused} = :gen_tcp.connect(@local, port, [])
+    :ok = MQTT.Listener.resume(listener)
+    port |> connect() |> close()
+  end
+
+  test "one that stops and starts again on its port, at once and many times" do
+    {listener, port} = listen(id: :again)
+    assert is_pid(listener)
+
+    for _ <- 1..20 do
+      client = connect(port)
+      assert stop_supervised(:again) == :ok
+      listen(id: :again, port: port)
+      close(client)
+    end
   end
 
   describe "options" do

@@ -232,7 +232,7 @@ defmodule MQTT.ServerTest do
           {{:publish, "a", "", %{qos: 3}}, "badarg"},
           {{:publish, "a", "", %{qos: 1}}, "qos not supported"},
           {{:publish, "a", "", [qos: 0]}, "badarg"},
-          {:nonsense, "is not an action of MQTT.Server"}
+          {:nonsense, "it is none of those that MQTT.Server has"}
         ] do
       {port, _} = serve(:tcp, MQTT.Compat.Everything, {self(), :ok})
       connect(port)

@@ -4,28 +4,32 @@ defmodule MQTT.Server.Connection do
   # actions, and these go back as commands, a batch in one call. No protocol is known here.
   #
   # What the handler publishes while messages wait in the mailbox is corked: it is written when the
-  # messages that were there have been handled, or when `@max_corked` commands wait.
+  # messages that were there have been handled, or when `@max_corked` commands or `@max_corked_bytes`
+  # of messages wait, or when a reply is among them.
   #
   # Until CONNECT is accepted there is no state of the handler, so calls, casts and messages are
   # kept and handled behind `init/2`.
 
   @behaviour :gen_server
 
-  alias MQTT.Native
+  alias MQTT.{Native, Transport}
   alias MQTT.Server.{Events, Options}
-  alias MQTT.Transport
 
   @max_corked 64
+  @max_corked_bytes 65_536
 
-  @enforce_keys [:module, :state, :connection, :io]
+  # How much longer a silent TLS client is listened to, whose bytes may be on their way to us.
+  @last_chance 100
+
+  @enforce_keys [:module, :state, :connection, :io, :corked]
   defstruct @enforce_keys ++
-              [phase: :connecting, params: %{}, corked: [], count: 0, kept: [], timer: nil]
+              [phase: :connecting, params: %{}, kept: [], timer: nil, last_chance: false]
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
   # io: :native, or {:ssl, socket} when the bytes are read and written here
   # params: what is known about the connection besides CONNECT
-  # corked: commands to be written, the last one first; count: how many
-  # kept: what came before CONNECT, the last one first
+  # corked: commands to be written
+  # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
 
   @rejections %{
     unacceptable_protocol: 1,
@@ -40,10 +44,15 @@ defmodule MQTT.Server.Connection do
   def enter_loop(module, args, transport, options) do
     case Transport.open(transport, options) do
       {:ok, connection, io} -> enter_loop(module, args, connection, io, options)
-      # The peer was quicker.
-      {:error, _reason} -> exit({:shutdown, :closed})
+      {:error, reason} -> exit({:shutdown, open_reason(reason)})
     end
   end
+
+  # The peer was quicker, by one of its names.
+  defp open_reason(reason) when reason in [:closed, :einval, :enotconn, :econnreset, :ebadf],
+    do: :closed
+
+  defp open_reason(reason), do: {:socket_error, reason}
 
   @doc "Starts the process of a connection that waits at a listener."
   @spec start_link(reference, {module, term}, Options.t()) :: {:ok, pid}
@@ -63,16 +72,32 @@ defmodule MQTT.Server.Connection do
   end
 
   defp enter_loop(module, args, connection, io, options) do
-    s = %__MODULE__{module: module, state: args, connection: connection, io: io}
+    s = %__MODULE__{
+      module: module,
+      state: args,
+      connection: connection,
+      io: io,
+      corked: Events.none()
+    }
+
     send(self(), {:"$mqtt", :start})
     loop_options = [hibernate_after: options.hibernate_after]
     :gen_server.enter_loop(__MODULE__, loop_options, s)
   end
 
+  @doc "See `MQTT.Server.info/1`."
+  @spec info(GenServer.server()) :: MQTT.Server.info()
+  def info(process), do: GenServer.call(process, {:"$mqtt", :info})
+
   @impl true
   def init(_), do: {:stop, :unexpected_call_to_init}
 
   @impl true
+  def handle_call({:"$mqtt", :info}, _from, s) do
+    {queued_bytes, dropped_messages} = Native.connection_queue(s.connection)
+    {:reply, %{queued_bytes: queued_bytes, dropped_messages: dropped_messages}, s}
+  end
+
   def handle_call(request, from, %{phase: :connected} = s) do
     s.module.handle_call(request, from, s.state) |> returned(s)
   end
@@ -88,7 +113,7 @@ defmodule MQTT.Server.Connection do
 
   @impl true
   def handle_info({:"$mqtt", :flush}, s), do: flush(s)
-  def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> check_time() |> and_then(&read/1)
+  def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> read() |> and_then(&check_time/1)
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", _readable_or_more_or_drained}, s), do: read(s)
@@ -106,6 +131,23 @@ defmodule MQTT.Server.Connection do
 
   def handle_info(message, s), do: keep({:info, message}, s)
 
+  # One kept message after the other, each with the state that the one before it left.
+  @impl true
+  def handle_continue(:kept, %{kept: []} = s), do: next(s, :more)
+
+  def handle_continue(:kept, %{kept: [message | kept]} = s) do
+    s = %{s | kept: kept}
+
+    result =
+      case message do
+        {:call, request, from} -> handle_call(request, from, s)
+        {:cast, request} -> handle_cast(request, s)
+        {:info, message} -> handle_info(message, s)
+      end
+
+    and_then(result, &{:noreply, &1, {:continue, :kept}})
+  end
+
   @impl true
   def code_change(old_vsn, %{phase: :connected} = s, extra) do
     with {:ok, state} <- s.module.code_change(old_vsn, s.state, extra) do
@@ -117,8 +159,8 @@ defmodule MQTT.Server.Connection do
 
   @impl true
   def terminate(reason, s) do
-    _ = write(s)
-    _ = write_ssl(s)
+    # An error here is of no more use.
+    _ = flush(s)
     if s.phase == :connected, do: s.module.terminate(reason, s.state)
   after
     Native.connection_close(s.connection, linger?(reason))
@@ -139,7 +181,7 @@ defmodule MQTT.Server.Connection do
 
   defp feed(data, s), do: Native.connection_feed(s.connection, data) |> received(s)
 
-  defp received({[], next}, s), do: s |> write_ssl() |> next(next)
+  defp received({[], next}, s), do: s |> write_ssl() |> and_then(&next(&1, next))
 
   defp received({[{:connect, params}], :decide}, s), do: connect(params, s)
 
@@ -153,11 +195,14 @@ defmodule MQTT.Server.Connection do
     end
   end
 
-  defp next(s, :wait) do
-    with {:ssl, socket} <- s.io, do: Transport.SSL.activate(socket)
-    {:noreply, s}
+  defp next(%{io: {:ssl, socket}} = s, :wait) do
+    case Transport.SSL.activate(socket) do
+      :ok -> {:noreply, s}
+      {:error, _} -> {:stop, {:shutdown, :closed}, s}
+    end
   end
 
+  defp next(s, :wait), do: {:noreply, s}
   defp next(s, :blocked), do: {:noreply, s}
   defp next(s, {:close, reason}), do: {:stop, {:shutdown, reason}, s}
 
@@ -171,20 +216,22 @@ defmodule MQTT.Server.Connection do
   defp connect(params, s) do
     case s.module.init(s.state, Map.merge(params, s.params)) do
       {:ok, state} -> accept(state, [], s)
-      {:ok, state, actions} -> accept(state, Events.actions(actions, []), s)
+      {:ok, state, actions} -> accept(state, actions, s)
       {:stop, reason} -> reject(reason, s)
       other -> {:stop, {:bad_return_value, other}, s}
     end
   end
 
-  defp accept(state, commands, s) do
-    s = %{s | state: state, phase: :connected, params: nil}
+  defp accept(state, actions, s) do
+    kept = Enum.reverse(s.kept)
+    s = %{s | state: state, phase: :connected, params: nil, kept: kept}
 
-    Native.connection_accept(s.connection, false, Enum.reverse(commands))
+    Native.connection_accept(s.connection, false)
     |> written(s)
+    |> and_then(&act(actions, &1))
+    |> and_then(&flush/1)
     |> and_then(&check_time/1)
-    |> and_then(&handle_kept/1)
-    |> and_then(&next(&1, :more))
+    |> and_then(&{:noreply, &1, {:continue, :kept}})
   end
 
   defp reject(reason, s) do
@@ -197,25 +244,12 @@ defmodule MQTT.Server.Connection do
   end
 
   defp reject_with(code, s) do
-    :ok = Native.connection_reject(s.connection, code)
-    {:stop, :normal, write_ssl(s)}
+    Native.connection_reject(s.connection, code)
+    |> written(s)
+    |> and_then(&{:stop, :normal, &1})
   end
 
   defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
-
-  defp handle_kept(%{kept: kept} = s) do
-    kept
-    |> Enum.reverse()
-    |> Enum.reduce({:noreply, %{s | kept: []}}, fn message, result ->
-      and_then(result, fn s ->
-        case message do
-          {:call, request, from} -> handle_call(request, from, s)
-          {:cast, request} -> handle_cast(request, s)
-          {:info, message} -> handle_info(message, s)
-        end
-      end)
-    end)
-  end
 
   # What is told to init/2 besides CONNECT.
   defp describe(%{io: :native} = s) do
@@ -242,46 +276,77 @@ defmodule MQTT.Server.Connection do
   ## Out
 
   defp returned({:ok, state}, s), do: {:noreply, %{s | state: state}}
-  defp returned({:ok, state, actions}, s), do: cork(actions, %{s | state: state})
+  defp returned({:ok, state, actions}, s), do: act(actions, %{s | state: state})
   defp returned({:stop, reason}, s), do: {:stop, reason, s}
   defp returned(other, s), do: {:stop, {:bad_return_value, other}, s}
 
-  defp cork(actions, s) do
-    case Events.actions(actions, s.corked) do
-      corked when corked == s.corked ->
-        {:noreply, s}
+  defp act([], s), do: {:noreply, s}
 
-      corked ->
-        # Behind the messages that are in the mailbox now.
-        if s.corked == [], do: send(self(), {:"$mqtt", :flush})
-        s = %{s | corked: corked, count: s.count + 1}
-        if s.count >= @max_corked, do: flush(s), else: {:noreply, s}
+  defp act(actions, %{corked: {_, before, _, _}} = s) do
+    case Events.add(actions, s.corked) do
+      {:ok, {_, count, bytes, replies?} = corked} ->
+        s = %{s | corked: corked}
+
+        if replies? or count >= @max_corked or bytes >= @max_corked_bytes do
+          flush(s)
+        else
+          # Behind the messages that are in the mailbox now.
+          if before == 0, do: send(self(), {:"$mqtt", :flush})
+          {:noreply, s}
+        end
+
+      {:error, reason, corked} ->
+        {:stop, reason, %{s | corked: corked}}
     end
   end
 
-  defp flush(%{corked: []} = s), do: {:noreply, write_ssl(s)}
-  defp flush(s), do: s |> write() |> written(%{s | corked: [], count: 0})
+  defp flush(%{corked: {[], _, _, _}} = s), do: write_ssl(s)
 
-  defp write(%{corked: []}), do: :ok
-  defp write(s), do: Native.connection_send(s.connection, Enum.reverse(s.corked))
+  defp flush(%{corked: {commands, _, _, replies?}} = s) do
+    s = %{s | corked: Events.none()}
+    commands = Enum.reverse(commands)
+    if replies?, do: write_in_turn(commands, s), else: write(commands, s)
+  end
 
-  defp written(:ok, s), do: {:noreply, write_ssl(s)}
+  defp write(commands, s), do: Native.connection_send(s.connection, commands) |> written(s)
+
+  # What was published before a reply is written before it.
+  defp write_in_turn(commands, s) do
+    case Enum.split_while(commands, &(not match?({:reply, _, _}, &1))) do
+      {[], [{:reply, from, reply} | rest]} ->
+        :gen_server.reply(from, reply)
+        write_in_turn(rest, s)
+
+      {[], []} ->
+        {:noreply, s}
+
+      {commands, rest} ->
+        commands |> write(s) |> and_then(&write_in_turn(rest, &1))
+    end
+  end
+
+  defp written(:ok, s), do: write_ssl(s)
+  # So many that one call did not do.
+  defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1))
   defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
 
-  defp written({:error, {:bad_action, action, reason}}, _s) do
-    raise ArgumentError,
-          "the action #{inspect(action)} cannot be carried out: " <>
-            String.replace(to_string(reason), "_", " ")
+  defp written({:error, {:bad_action, action, reason}}, s) do
+    {:stop, Events.bad_action(action, String.replace(to_string(reason), "_", " ")), s}
   end
 
   defp write_ssl(%{io: {:ssl, socket}} = s) do
-    output = Native.connection_take_output(s.connection)
-    # When it fails, the next message is {:ssl_closed, socket} or {:ssl_error, socket, reason}.
-    _ = output != "" && :ssl.send(socket, output)
-    s
+    case Native.connection_take_output(s.connection) do
+      "" -> {:noreply, s}
+      output -> socket |> :ssl.send(output) |> sent(s)
+    end
   end
 
-  defp write_ssl(s), do: s
+  defp write_ssl(s), do: {:noreply, s}
+
+  defp sent(:ok, s), do: {:noreply, s}
+  defp sent({:error, :timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
+  # What the peer sent before it went may still come, and its end behind it.
+  defp sent({:error, _reason}, s), do: {:noreply, s}
 
   ## Time
 
@@ -291,15 +356,21 @@ defmodule MQTT.Server.Connection do
 
     case Native.connection_check_time(s.connection) do
       :infinity ->
-        {:noreply, %{s | timer: nil}}
+        {:noreply, %{s | timer: nil, last_chance: false}}
+
+      {:close, _reason} when s.io != :native and not s.last_chance ->
+        {:noreply, %{check_time_after(@last_chance, s) | last_chance: true}}
 
       {:close, reason} ->
         {:stop, {:shutdown, reason}, s}
 
       milliseconds ->
-        timer = Process.send_after(self(), {:"$mqtt", :check_time}, milliseconds)
-        {:noreply, %{s | timer: timer}}
+        {:noreply, %{check_time_after(milliseconds, s) | last_chance: false}}
     end
+  end
+
+  defp check_time_after(milliseconds, s) do
+    %{s | timer: Process.send_after(self(), {:"$mqtt", :check_time}, milliseconds)}
   end
 
   defp and_then({:noreply, s}, continue), do: continue.(s)

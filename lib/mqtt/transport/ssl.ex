@@ -8,8 +8,21 @@ defmodule MQTT.Transport.SSL do
   def open(socket, options) do
     send_timeout = [send_timeout: options.send_timeout, send_timeout_close: true, nodelay: true]
 
-    with :ok <- :ssl.setopts(socket, [packet: :raw, mode: :binary] ++ send_timeout) do
-      Native.connection_open_fed(options.native)
+    with :ok <- :ssl.setopts(socket, [active: false, packet: :raw, mode: :binary] ++ send_timeout) do
+      socket
+      |> received([])
+      |> IO.iodata_to_binary()
+      |> Native.connection_open_fed(options.native)
+    end
+  end
+
+  # What came while the socket was active.
+  defp received(socket, acc) do
+    receive do
+      {:ssl, ^socket, data} -> received(socket, [acc | data])
+      {:ssl_passive, ^socket} -> received(socket, acc)
+    after
+      0 -> acc
     end
   end
 

@@ -23,6 +23,8 @@ defmodule MQTT.Transport.TCP do
     receive do
       {:tcp, ^socket, data} -> received(socket, [acc | data])
       {:tcp_passive, ^socket} -> received(socket, acc)
+      {:tcp_closed, ^socket} -> received(socket, acc)
+      {:tcp_error, ^socket, _reason} -> received(socket, acc)
     after
       0 -> acc
     end

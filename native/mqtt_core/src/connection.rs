@@ -240,23 +240,29 @@ impl Connection {
         Packet::Unsuback(unsuback).encode(self.version(), output).map(|_| ())
     }
 
+    /// A good part of a large packet has come, which shows that the client is alive: over a slow link
+    /// the whole may take longer than the Keep Alive.
+    pub fn progress(&mut self, now: Millis) {
+        if self.state == State::Connected {
+            self.last_packet = now;
+        }
+    }
+
     /// Answers PINGREQ [MQTT-3.12.4-1].
     pub fn pingresp(&mut self, output: &mut impl BufMut) {
         put(&Packet::Pingresp, self.version(), output);
     }
 
-    /// Whether the client has been silent for too long, or when it will have been.
-    pub fn check_time(&mut self, now: Millis) -> Result<Option<Millis>, Close> {
+    /// Whether the client has been silent for too long, or when it will have been. It is the caller's
+    /// to end the connection.
+    pub fn check_time(&self, now: Millis) -> Result<Option<Millis>, Close> {
         let close = match self.state {
             State::AwaitingConnect => Close::ConnectTimeout,
             State::Connected => Close::KeepAliveTimeout,
             State::Deciding | State::Closed => return Ok(None),
         };
-        match self.patience.map(|patience| self.last_packet + patience) {
-            Some(deadline) if deadline <= now => {
-                self.state = State::Closed;
-                Err(close)
-            }
+        match self.patience.map(|patience| self.last_packet.saturating_add(patience)) {
+            Some(deadline) if deadline <= now => Err(close),
             deadline => Ok(deadline),
         }
     }

@@ -206,7 +206,6 @@ fn connect_has_to_come_in_time() {
     assert_eq!(connection.receive(4_000, part, &mut Vec::new()), Ok(Received::Incomplete(15)));
     assert_eq!(connection.check_time(4_999), Ok(Some(5_000)));
     assert_eq!(connection.check_time(5_000), Err(Close::ConnectTimeout));
-    assert_eq!(connection.receive(5_000, CONNECT, &mut Vec::new()), Ok(Received::Held));
     assert_eq!(deciding(CONNECT).check_time(u64::MAX), Ok(None));
 }
 
@@ -220,6 +219,16 @@ fn keep_alive_is_one_and_a_half_times_mqtt_3_1_2_24() {
     connection.receive(50_000, &[0x30], &mut Vec::new()).unwrap();
     assert_eq!(connection.check_time(99_999), Ok(Some(100_000)));
     assert_eq!(connection.check_time(100_000), Err(Close::KeepAliveTimeout));
+}
+
+#[test]
+fn a_part_of_a_large_packet_keeps_a_connection_alive_and_does_not_make_one() {
+    let mut connection = connected();
+    connection.progress(50_000);
+    assert_eq!(connection.check_time(50_000), Ok(Some(140_000)));
+    let mut connection = fresh();
+    connection.progress(4_000);
+    assert_eq!(connection.check_time(4_000), Ok(Some(5_000)));
 }
 
 #[test]

@@ -25,8 +25,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             Ok((stream, peer)) => match shared.gate.enter(peer.ip()) {
                 Some(slot) => {
                     shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                    let greeting = greet(shared.clone(), stream, slot);
-                    shared.greet(greeting);
+                    shared.greetings.start(greet(shared.clone(), stream, slot));
                 }
                 None => {
                     shared.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -83,9 +82,10 @@ async fn await_connect(
     stream: &TcpStream,
     received: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    let mut buffer = [0; 4096];
     loop {
         stream.readable().await.map_err(|_| Refusal::Gone)?;
+        // Not kept across the wait, so that a silent client costs no more than its task.
+        let mut buffer = [0; 4096];
         match stream.try_read(&mut buffer) {
             Ok(0) => return Err(Refusal::Gone),
             Ok(read) => received.extend_from_slice(buffer.get(..read).unwrap_or_default()),

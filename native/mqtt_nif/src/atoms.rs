@@ -100,4 +100,7 @@ rustler::atoms! {
     dropped_messages,
     refused,
     unconnected,
+    address,
+    port,
+    suspended,
 }

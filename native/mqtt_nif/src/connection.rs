@@ -6,14 +6,14 @@
 //! while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
-use crate::commands::{self, Refused};
+use crate::commands::{self, Outcome};
 use crate::counters::CONNECTIONS;
 use crate::events::{Batch, Stop, close_reason};
 use crate::handle::Handle;
 use crate::input::{Input, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
-use crate::output::{Ending, Output};
+use crate::output::{Ending, Output, SlowPeer};
 use crate::socket::Socket;
 use crate::{atoms, clock, flusher, terms};
 use mqtt_codec::ReasonCode;
@@ -31,6 +31,14 @@ const UNREAD_CHECK: u64 = 10;
 pub(crate) struct Connection {
     input: Mutex<InputSide>,
     output: Mutex<Output>,
+}
+
+/// What ending the input did.
+pub(crate) enum Shut {
+    /// The input had ended before.
+    Already,
+    /// It ends now, once the BEAM has stopped polling this descriptor, if it does.
+    Now(Option<RawFd>),
 }
 
 struct InputSide {
@@ -76,13 +84,13 @@ impl Connection {
         drop(socket);
     }
 
-    /// Ends the connection once what is queued has been tried, after which, if `linger`, the peer
-    /// gets a moment to close. Gives the descriptor that the BEAM has to stop polling, once.
-    pub(crate) fn shut(connection: &Arc<Self>, linger: bool) -> Option<RawFd> {
+    /// Ends the input, the first time that it is called; then [`end`](Self::end) has to follow. Gives
+    /// the descriptor that the BEAM has to stop polling.
+    pub(crate) fn shut(&self) -> Shut {
         let (descriptor, released) = {
-            let mut input = connection.input.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut input.ended, true) {
-                return None;
+                return Shut::Already;
             }
             match (&input.socket, input.selected) {
                 (Some(socket), true) => (Some(socket.as_raw_fd()), None),
@@ -90,14 +98,20 @@ impl Connection {
             }
         };
         drop(released);
+        Shut::Now(descriptor)
+    }
+
+    /// Ends the output once what is queued has been tried, after which, if `linger`, the peer gets a
+    /// moment to close.
+    pub(crate) fn end(&self, linger: bool) {
         let ending = if linger { Ending::Linger } else { Ending::Close };
-        if let Some(socket) = connection.output().end(ending) {
+        let socket = self.output().end(ending);
+        if let Some(socket) = socket {
             match ending {
                 Ending::Linger => flusher::linger(socket),
                 Ending::Close => socket.end(),
             }
         }
-        descriptor
     }
 
     /// Writes what the protocol answered by itself.
@@ -172,8 +186,12 @@ fn connection_open<'a>(
 
 /// A connection whose bytes somebody else reads and writes, owned by the caller.
 #[rustler::nif]
-fn connection_open_fed(env: Env<'_>, options: ConnectionOptions) -> Term<'_> {
-    open(env, None, Vec::new(), &options)
+fn connection_open_fed<'a>(
+    env: Env<'a>,
+    received: Binary<'a>,
+    options: ConnectionOptions,
+) -> Term<'a> {
+    open(env, None, received.to_vec(), &options)
 }
 
 fn open<'a>(
@@ -210,8 +228,8 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let Some(socket) = side.socket.as_ref().filter(|_| !side.ended) else {
         return batch.finish(close(env, atoms::closed()));
     };
-    if connection.output().blocks_input() {
-        return batch.finish(Next::Blocked);
+    if let Some(next) = blocked(env, &mut connection.output()) {
+        return batch.finish(next);
     }
     let next = match side.input.read(&mut side.state, socket, &mut batch) {
         Ok(Progress::Drained) => {
@@ -230,6 +248,18 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     Connection::answer(connection, &batch);
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
+}
+
+/// Whether the peer has to read first.
+fn blocked<'a>(env: Env<'a>, output: &mut Output) -> Option<Next<'a>> {
+    if !output.blocks_input() {
+        return None;
+    }
+    if output.options().slow_peer == SlowPeer::Close {
+        return Some(close(env, atoms::send_queue_full()));
+    }
+    output.wait();
+    Some(Next::Blocked)
 }
 
 /// Decodes bytes that the owner read: `{events, next}`.
@@ -258,14 +288,9 @@ fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
     }
 }
 
-/// Answers CONNECT with success, followed by `commands`.
+/// Answers CONNECT with success.
 #[rustler::nif]
-fn connection_accept<'a>(
-    env: Env<'a>,
-    handle: Handle<'a>,
-    session_present: bool,
-    commands: Term<'a>,
-) -> Term<'a> {
+fn connection_accept<'a>(env: Env<'a>, handle: Handle<'a>, session_present: bool) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
@@ -274,7 +299,8 @@ fn connection_accept<'a>(
     if input.state.accept(clock::now(), session_present, &mut connack).is_err() {
         return env.error_tuple(atoms::badarg());
     }
-    run(env, connection, &mut input.state, connack, commands)
+    connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
+    atoms::ok().encode(env)
 }
 
 /// Answers CONNECT with a return code other than 0.
@@ -302,25 +328,11 @@ fn connection_send<'a>(env: Env<'a>, handle: Handle<'a>, commands: Term<'a>) -> 
     if !input.state.is_connected() {
         return atoms::ok().encode(env);
     }
-    run(env, connection, &mut input.state, Vec::new(), commands)
-}
-
-fn run<'a>(
-    env: Env<'a>,
-    connection: &Arc<Connection>,
-    state: &mut core::Connection,
-    before: Vec<u8>,
-    commands: Term<'a>,
-) -> Term<'a> {
-    let Ok(mut output) = connection.output.lock() else {
-        return panicked(env).encode(env);
-    };
-    match commands::run(connection, state, &mut output, before, commands) {
-        Ok(()) => atoms::ok().encode(env),
-        Err(Refused::Bad(command, reason)) => {
-            env.error_tuple((atoms::bad_action(), command, reason))
-        }
-        Err(Refused::QueueFull) => close(env, atoms::send_queue_full()).encode(env),
+    match commands::run(connection, &mut input.state, commands) {
+        Outcome::Done => atoms::ok().encode(env),
+        Outcome::More(rest) => (atoms::more(), rest).encode(env),
+        Outcome::Bad(command, reason) => env.error_tuple((atoms::bad_action(), command, reason)),
+        Outcome::QueueFull => close(env, atoms::send_queue_full()).encode(env),
     }
 }
 
@@ -336,16 +348,14 @@ fn connection_take_output<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 #[rustler::nif]
 fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let connection = handle.connection();
-    let Ok(mut input) = connection.input.lock() else {
+    let Ok(input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
     let now = clock::now();
-    if connection.output().blocks_input() {
-        return BLOCKED_CHECK.encode(env);
-    }
     let socket = input.socket.as_ref();
     if input.input.has_unread() || socket.is_some_and(|socket| socket.unread() > 0) {
-        return UNREAD_CHECK.encode(env);
+        let blocked = connection.output().blocks_input();
+        return if blocked { BLOCKED_CHECK } else { UNREAD_CHECK }.encode(env);
     }
     match input.state.check_time(now) {
         Ok(Some(deadline)) => deadline.saturating_sub(now).max(1).encode(env),
@@ -357,8 +367,11 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 /// Ends the connection; with `linger` the peer gets a moment to read what was sent last.
 #[rustler::nif]
 fn connection_close(handle: Handle<'_>, linger: bool) -> Atom {
-    if let Some(fd) = Connection::shut(handle.connection(), linger) {
-        handle.deselect(fd);
+    if let Shut::Now(descriptor) = handle.connection().shut() {
+        if let Some(fd) = descriptor {
+            handle.deselect(fd);
+        }
+        handle.connection().end(linger);
     }
     atoms::ok()
 }

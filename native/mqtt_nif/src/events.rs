@@ -1,24 +1,25 @@
 //! The events of the state machine as terms, a batch at a time.
 
 use crate::atoms;
-use crate::terms::Source;
+use crate::terms::{Source, list_of, name};
 use mqtt_codec::{Connect, Publish, Subscribe, Unsubscribe};
 use mqtt_core::{Close, Connection, Event, Millis, Received};
+use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Encoder, Env, Term};
 
-/// Events that one call makes at most, which takes a scheduler about 200 microseconds.
-const MAX_EVENTS: usize = 2048;
+/// Packets that one call decodes at most, which takes a scheduler about 200 microseconds.
+const MAX_PACKETS: usize = 2048;
 
 /// The events of one call, in their order.
 pub(crate) struct Batch<'a> {
     env: Env<'a>,
     now: Millis,
-    events: Vec<Term<'a>>,
+    events: Vec<ErlNifTerm>,
     /// What is answered without the owner.
     output: Vec<u8>,
     /// The options map of a message without and with RETAIN, made when first needed.
     options: [Option<Term<'a>>; 2],
-    /// Bytes of packets in this batch.
+    /// Bytes that were read and decoded.
     size: usize,
 }
 
@@ -42,6 +43,15 @@ impl<'a> Batch<'a> {
         self.env
     }
 
+    pub(crate) fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Counts bytes that were read and are not yet a packet.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.size += bytes;
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.size
     }
@@ -58,10 +68,12 @@ impl<'a> Batch<'a> {
         start: usize,
     ) -> (usize, Stop) {
         let mut at = start;
+        let mut turns = 0;
         let stop = loop {
-            if self.events.len() == MAX_EVENTS {
+            if turns == MAX_PACKETS {
                 break Stop::Full;
             }
+            turns += 1;
             let rest = source.bytes().get(at..).unwrap_or_default();
             match connection.receive(self.now, rest, &mut self.output) {
                 // Alone it is answered here, and behind other events by the owner, in its turn.
@@ -71,7 +83,7 @@ impl<'a> Batch<'a> {
                 }
                 Ok(Received::Event(event, length)) => {
                     let event = self.event(&event, source);
-                    self.events.push(event);
+                    self.events.push(event.as_c_arg());
                     at += length;
                 }
                 Ok(Received::Incomplete(length)) => break Stop::Incomplete(length),
@@ -85,7 +97,7 @@ impl<'a> Batch<'a> {
 
     /// `{events, next}`.
     pub(crate) fn finish(self, next: impl Encoder) -> Term<'a> {
-        (self.events, next).encode(self.env)
+        (list_of(self.env, &self.events), next).encode(self.env)
     }
 
     fn event(&mut self, event: &Event<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
@@ -180,8 +192,7 @@ pub(crate) fn map<'a>(env: Env<'a>, entries: &[(Atom, Term<'a>)]) -> Term<'a> {
 pub(crate) fn close_reason(env: Env<'_>, close: Close) -> Term<'_> {
     match close {
         Close::ProtocolError(violation) => {
-            let which = Atom::from_str(env, violation.name());
-            (atoms::protocol_error(), which.unwrap_or_else(|_| atoms::error())).encode(env)
+            (atoms::protocol_error(), name(env, violation.name())).encode(env)
         }
         Close::ConnectTimeout => atoms::connect_timeout().encode(env),
         Close::KeepAliveTimeout => atoms::keep_alive_timeout().encode(env),

@@ -10,7 +10,7 @@
 //! and `deselect` ask for it, and only `stop` then lets the socket go.
 
 use crate::atoms;
-use crate::connection::Connection;
+use crate::connection::{Connection, Shut};
 use rustler::sys::{
     self, ERL_NIF_SELECT_READ, ERL_NIF_SELECT_STOP, ErlNifEnv, ErlNifEvent, ErlNifMonitor,
     ErlNifPid, ErlNifResourceDown, ErlNifResourceDtor, ErlNifResourceFlags, ErlNifResourceStop,
@@ -201,9 +201,12 @@ unsafe extern "C" fn down(
     // SAFETY: the BEAM keeps the object while it runs the callback.
     let connection = unsafe { &*object.cast::<Arc<Connection>>() };
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(fd) = Connection::shut(connection, true) {
-            // SAFETY: `object` is ours, and this is a callback of it.
-            unsafe { stop_select(env, object, fd) };
+        if let Shut::Now(descriptor) = connection.shut() {
+            if let Some(fd) = descriptor {
+                // SAFETY: `object` is ours, and this is a callback of it.
+                unsafe { stop_select(env, object, fd) };
+            }
+            connection.end(true);
         }
     }));
 }

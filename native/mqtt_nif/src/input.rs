@@ -21,6 +21,8 @@ const LARGE: usize = 16 * 1024;
 const WORTHWHILE: usize = 4 * 1024;
 /// How much more memory than bytes that have come a large packet may take.
 const AHEAD: usize = 4;
+/// How much of a large packet has to come at once to show that the peer is alive.
+const PROGRESS: usize = 1000;
 /// What is read beside the rest of a large packet: the beginning of the next.
 const BESIDE_LARGE: usize = 4 * 1024;
 
@@ -118,17 +120,15 @@ impl Input {
             }
             Pending::Large(mut large) => {
                 let taken = large.extend(&data);
+                if taken >= PROGRESS {
+                    connection.progress(batch.now());
+                }
                 if !large.is_complete() {
                     self.pending = Pending::Large(large);
                     return Progress::Drained;
                 }
-                match self.digest_large(connection, large, batch) {
-                    Progress::Drained => {
-                        let mut source = Source::shared(batch.env(), data);
-                        self.digest(connection, &mut source, taken, batch, false)
-                    }
-                    progress => progress,
-                }
+                let mut source = Source::shared(batch.env(), data);
+                self.digest_behind(connection, large, &mut source, taken, batch, false)
             }
         }
     }
@@ -187,6 +187,10 @@ impl Input {
                 }
             };
             let full = read == wanted;
+            batch.count(read.min(space));
+            if read >= PROGRESS {
+                connection.progress(batch.now());
+            }
             large.filled += read.min(space);
             let rest = beside.get(..read.saturating_sub(space)).unwrap_or_default();
             let taken = large.extend(rest);
@@ -194,26 +198,35 @@ impl Input {
                 self.pending = Pending::Large(large);
                 return Ok(if full { Progress::More } else { Progress::Drained });
             }
-            match self.digest_large(connection, large, batch) {
-                Progress::Drained => {
-                    let mut source = Source::borrowed(batch.env(), rest);
-                    Ok(self.digest(connection, &mut source, taken, batch, full))
-                }
-                progress => Ok(progress),
-            }
+            let mut source = Source::borrowed(batch.env(), rest);
+            Ok(self.digest_behind(connection, large, &mut source, taken, batch, full))
         })
     }
 
-    fn digest_large(
+    /// Decodes a large packet that is whole, and then what came behind it.
+    fn digest_behind<'a>(
         &mut self,
         connection: &mut Connection,
         large: Large,
-        batch: &mut Batch<'_>,
+        behind: &mut Source<'a, '_>,
+        start: usize,
+        batch: &mut Batch<'a>,
+        full: bool,
     ) -> Progress {
         self.largest = self.largest.max(large.total);
         let binary = large.binary.release(batch.env());
         let mut source = Source::shared(batch.env(), binary);
-        self.digest(connection, &mut source, 0, batch, false)
+        match self.digest(connection, &mut source, 0, batch, false) {
+            Progress::Drained => self.digest(connection, behind, start, batch, full),
+            // The packet was CONNECT, or made the batch full.
+            progress => {
+                let rest = behind.bytes().get(start..).unwrap_or_default();
+                if !matches!(progress, Progress::Stop(Stop::Close(_))) && !rest.is_empty() {
+                    self.pending = Pending::Unread(rest.to_vec());
+                }
+                progress
+            }
+        }
     }
 
     /// Decodes the bytes from `start` on and keeps what is left. `full` says whether there may be

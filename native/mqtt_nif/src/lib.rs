@@ -5,7 +5,7 @@
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
 //! `socket`, `input`, `events`. Its way out: `commands`, `output`, `flusher`. Before that `listener`,
-//! `acceptor` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM. `terms` and `handle` hold what is unsafe about the NIF interface.
+//! `acceptor`, `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM. `terms` and `handle` hold what is unsafe about the NIF interface.
 
 #![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
 
@@ -18,6 +18,7 @@ mod counters;
 mod events;
 mod flusher;
 mod gate;
+mod greetings;
 mod handle;
 mod input;
 mod listener;

@@ -1,41 +1,32 @@
-//! A listening socket, and the calls of the process that serves it.
+//! A listening socket, and the calls of the processes that own and serve it.
 //!
-//! tokio accepts; connections that have sent their CONNECT wait in `queue`, and the owner is told
+//! It belongs to the listener's supervisor, so that it outlives a crash of the process that serves
+//! it. tokio accepts; connections that have sent their CONNECT wait in a queue, and the server is told
 //! once that there are some. Each connection process takes its own from there, so that no other
 //! process ever refers to it.
 
 use crate::acceptor;
 use crate::connection::{self, Connection};
 use crate::gate::Gate;
-use crate::options::ConnectionOptions;
+use crate::greetings::Greetings;
+use crate::options::{ConnectionOptions, Limit};
 use crate::os::{address, posix};
 use crate::{atoms, events, flusher, runtime};
 use rustix::net::sockopt;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use rustler::{
-    Atom, Decoder, Encoder, Env, Error, LocalPid, Monitor, NifMap, NifResult, Resource,
-    ResourceArc, Term,
+    Atom, Encoder, Env, Error, LocalPid, Monitor, NifMap, NifResult, Resource, ResourceArc, Term,
 };
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 /// Connections that come in while nobody accepts.
 const BACKLOG: i32 = 1024;
-
-/// A positive number, or `:infinity`.
-#[derive(Clone, Copy)]
-struct Limit(Option<usize>);
-
-impl<'a> Decoder<'a> for Limit {
-    fn decode(term: Term<'a>) -> NifResult<Self> {
-        if term.is_atom() { Ok(Self(None)) } else { term.decode().map(|limit| Self(Some(limit))) }
-    }
-}
 
 #[derive(NifMap)]
 #[rustler(decode)]
@@ -47,17 +38,15 @@ struct ListenerOptions {
     max_connections_per_ip: Limit,
 }
 
-/// What the owner, the connections' processes and the tasks share.
+/// What the listener's processes, the connections and the tasks share.
 pub(crate) struct Shared {
     pub(crate) options: ConnectionOptions,
     pub(crate) gate: Arc<Gate>,
     pub(crate) counters: Counters,
-    owner: LocalPid,
+    pub(crate) greetings: Arc<Greetings>,
     local: SocketAddr,
     ipv6_only: bool,
     queue: Mutex<Queue>,
-    /// The clients that have not sent their CONNECT.
-    greetings: Mutex<JoinSet<()>>,
 }
 
 /// What has happened since the listener started.
@@ -66,49 +55,67 @@ pub(crate) struct Counters {
     pub(crate) accepted: AtomicUsize,
     pub(crate) refused: AtomicUsize,
     pub(crate) unconnected: AtomicUsize,
+    pub(crate) dropped_messages: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
 struct Queue {
     connections: VecDeque<Arc<Connection>>,
-    /// How many of them the owner has not been given a number of.
+    /// How many of them the server has not been given a number of.
     unannounced: usize,
+    /// Who is told that there are some.
+    server: Option<LocalPid>,
+    closed: bool,
 }
 
 impl Shared {
-    /// Runs the greeting of a client.
-    pub(crate) fn greet(&self, greeting: impl Future<Output = ()> + Send + 'static) {
-        let mut greetings = self.greetings();
-        while greetings.try_join_next().is_some() {}
-        greetings.spawn(greeting);
-    }
-
     /// A client has sent its CONNECT.
     pub(crate) fn ready(&self, connection: Arc<Connection>) {
-        let first = {
+        connection.output().count_at(self.counters.dropped_messages.clone());
+        let server = {
             let mut queue = self.queue();
+            if queue.closed {
+                return;
+            }
             queue.connections.push_back(connection);
             queue.unannounced += 1;
-            queue.unannounced == 1
+            queue.server.filter(|_| queue.unannounced == 1)
         };
-        if first {
-            flusher::tell(self.owner, atoms::accepted());
+        if let Some(server) = server {
+            flusher::tell(server, atoms::accepted());
         }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn greetings(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.greetings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The resource. The task that accepts is there unless the listener is suspended or closed.
+/// The resource.
 pub(crate) struct Listener {
     shared: Arc<Shared>,
-    accepting: Mutex<Option<JoinHandle<()>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// There while clients are accepted.
+    accepting: Option<Accepting>,
+    suspended: bool,
+}
+
+struct Accepting {
+    task: JoinHandle<()>,
+    /// A duplicate of the listening socket. tokio closes its own some time after the task is
+    /// cancelled, and until then the address would be taken.
+    socket: OwnedFd,
+}
+
+impl Accepting {
+    fn stop(self) {
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        self.task.abort();
+    }
 }
 
 #[rustler::resource_impl]
@@ -119,27 +126,39 @@ impl Resource for Listener {
 }
 
 impl Listener {
-    fn accepting(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, socket: std::net::TcpListener) -> io::Result<()> {
+    /// Listens, if it does not.
+    fn start(&self, state: &mut State) -> io::Result<()> {
+        if state.accepting.is_none() {
+            let socket = bind(self.shared.local, self.shared.ipv6_only)?;
+            state.accepting = Some(self.accept(socket)?);
+        }
+        Ok(())
+    }
+
+    fn accept(&self, socket: std::net::TcpListener) -> io::Result<Accepting> {
         let runtime = runtime::get()?;
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(&socket, 0)?;
         let _context = runtime.enter();
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let task = runtime.spawn(acceptor::accept(self.shared.clone(), socket));
-        *self.accepting() = Some(task);
-        Ok(())
+        Ok(Accepting { task, socket: duplicate })
     }
 
     /// Stops accepting, and lets go of the clients that no process has.
     fn close(&self) {
-        if let Some(task) = self.accepting().take() {
-            task.abort();
+        let accepting = self.state().accepting.take();
+        if let Some(accepting) = accepting {
+            accepting.stop();
         }
-        self.shared.greetings().abort_all();
-        let unclaimed = std::mem::take(&mut *self.shared.queue());
-        drop(unclaimed);
+        self.shared.greetings.close();
+        let closed = Queue { closed: true, ..Queue::default() };
+        let unclaimed = std::mem::replace(&mut *self.shared.queue(), closed);
+        // They may be thousands of sockets.
+        let _ = runtime::spawn(async move { drop(unclaimed) });
     }
 }
 
@@ -162,7 +181,7 @@ fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<std::net::TcpListene
     Ok(socket.into())
 }
 
-/// Listens for the caller, which is told `{:"$mqtt", :accepted}` when clients have connected.
+/// Binds and listens for the caller, whose death ends it.
 #[rustler::nif]
 fn listener_open(
     env: Env<'_>,
@@ -191,20 +210,38 @@ fn open(
             options: connection_options,
             gate: Arc::new(gate),
             counters: Counters::default(),
-            owner: env.pid(),
+            greetings: Arc::default(),
             local: socket.local_addr()?,
             ipv6_only: options.ipv6_only,
             queue: Mutex::default(),
-            greetings: Mutex::default(),
         }),
-        accepting: Mutex::new(None),
+        state: Mutex::default(),
     });
     env.monitor(&listener, &env.pid());
-    listener.start(socket)?;
+    // Clients wait in the backlog until somebody serves.
+    let accepting = listener.accept(socket)?;
+    listener.state().accepting = Some(accepting);
     Ok(listener)
 }
 
-/// How many connections have come that the owner has not been told of; it starts a process for
+/// Makes the caller the server, which is told `{:"$mqtt", :accepted}` when clients have connected. A
+/// listener that was closed listens again, unless it is suspended.
+#[rustler::nif]
+fn listener_serve<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
+    let mut state = listener.state();
+    listener.shared.greetings.open();
+    {
+        let mut queue = listener.shared.queue();
+        queue.server = Some(env.pid());
+        queue.closed = false;
+        // Also those that a former server was told of and may not have seen to.
+        queue.unannounced = queue.connections.len();
+    }
+    let started = if state.suspended { Ok(()) } else { listener.start(&mut state) };
+    answer(env, started)
+}
+
+/// How many connections have come that the server has not been told of; it starts a process for
 /// each.
 #[rustler::nif]
 fn listener_announced(listener: &Listener) -> usize {
@@ -221,13 +258,13 @@ fn listener_take<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
     }
 }
 
-/// Closes the listening socket. On a dirty scheduler, because it waits for the task that accepts.
-#[rustler::nif(schedule = "DirtyIo")]
+/// Closes the listening socket, and nothing else.
+#[rustler::nif]
 fn listener_suspend(listener: &Listener) -> Atom {
-    let task = listener.accepting().take();
-    if let (Some(task), Ok(runtime)) = (task, runtime::get()) {
-        task.abort();
-        let _ = runtime.block_on(task);
+    let mut state = listener.state();
+    state.suspended = true;
+    if let Some(accepting) = state.accepting.take() {
+        accepting.stop();
     }
     atoms::ok()
 }
@@ -235,11 +272,16 @@ fn listener_suspend(listener: &Listener) -> Atom {
 /// Listens again, where it did before.
 #[rustler::nif]
 fn listener_resume<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
-    if listener.accepting().is_some() {
-        return atoms::ok().encode(env);
+    let mut state = listener.state();
+    let started = listener.start(&mut state);
+    if started.is_ok() {
+        state.suspended = false;
     }
-    let shared = &listener.shared;
-    match bind(shared.local, shared.ipv6_only).and_then(|socket| listener.start(socket)) {
+    answer(env, started)
+}
+
+fn answer(env: Env<'_>, result: io::Result<()>) -> Term<'_> {
+    match result {
         Ok(()) => atoms::ok().encode(env),
         Err(error) => env.error_tuple(posix(env, &error)),
     }
@@ -252,19 +294,21 @@ fn listener_close(listener: &Listener) -> Atom {
     atoms::ok()
 }
 
-/// `{{ip, port}, counters}`.
+/// A map of the address and of what was counted.
 #[rustler::nif]
-fn listener_info<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
+fn listener_info<'a>(env: Env<'a>, listener: &Listener) -> NifResult<Term<'a>> {
     let shared = &listener.shared;
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed).encode(env);
-    let counters = events::map(
-        env,
-        &[
-            (atoms::connections(), shared.gate.open().encode(env)),
-            (atoms::accepted(), count(&shared.counters.accepted)),
-            (atoms::refused(), count(&shared.counters.refused)),
-            (atoms::unconnected(), count(&shared.counters.unconnected)),
-        ],
-    );
-    (address(env, Some(shared.local)), counters).encode(env)
+    let (ip, port): (Term<'_>, u16) = address(env, Some(shared.local)).decode()?;
+    let entries = [
+        (atoms::address(), ip),
+        (atoms::port(), port.encode(env)),
+        (atoms::suspended(), listener.state().suspended.encode(env)),
+        (atoms::connections(), shared.gate.open().encode(env)),
+        (atoms::accepted(), count(&shared.counters.accepted)),
+        (atoms::refused(), count(&shared.counters.refused)),
+        (atoms::unconnected(), count(&shared.counters.unconnected)),
+        (atoms::dropped_messages(), count(&shared.counters.dropped_messages)),
+    ];
+    Ok(events::map(env, &entries))
 }

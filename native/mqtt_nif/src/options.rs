@@ -13,11 +13,26 @@ pub(crate) struct Timeout(pub(crate) Option<Millis>);
 
 impl<'a> Decoder<'a> for Timeout {
     fn decode(term: Term<'a>) -> NifResult<Self> {
-        match term.decode::<Atom>() {
-            Ok(atom) if atom == atoms::infinity() => Ok(Self(None)),
-            Ok(_) => Err(Error::BadArg),
-            Err(_) => term.decode().map(|millis| Self(Some(millis))),
-        }
+        infinity_or(term).map(Self)
+    }
+}
+
+/// A positive number, or `:infinity`.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit(pub(crate) Option<usize>);
+
+impl<'a> Decoder<'a> for Limit {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        infinity_or(term).map(Self)
+    }
+}
+
+/// The value of the type, or nothing for `:infinity`.
+fn infinity_or<'a, T: Decoder<'a>>(term: Term<'a>) -> NifResult<Option<T>> {
+    match term.decode::<Atom>() {
+        Ok(atom) if atom == atoms::infinity() => Ok(None),
+        Ok(_) => Err(Error::BadArg),
+        Err(_) => term.decode().map(Some),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Addresses and errors of the operating system as terms.
 
-use crate::atoms;
+use crate::{atoms, terms};
 use rustix::io::Errno;
 use rustler::types::tuple::make_tuple;
 use rustler::{Atom, Encoder, Env, Term};
@@ -56,5 +56,5 @@ pub(crate) fn posix(env: Env<'_>, error: &io::Error) -> Atom {
         Some(Errno::TIMEDOUT) => "etimedout",
         _ => "unknown",
     };
-    Atom::from_str(env, name).unwrap_or_else(|_| atoms::error())
+    terms::name(env, name)
 }

@@ -13,10 +13,14 @@ use bytes::{Buf, BytesMut};
 use rustler::LocalPid;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What the flusher writes while it holds the lock, which the owner may wait for.
 const FLUSHED_AT_ONCE: usize = 64 * 1024;
+
+/// How far beyond its limit the queue may grow by answers, which are never dropped.
+const ANSWERS: usize = 256 * 1024;
 
 /// What to do with a peer that reads more slowly than it is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +43,16 @@ pub(crate) struct OutputOptions {
     pub(crate) send_timeout: Option<Duration>,
 }
 
-/// Whether a message may be sent now.
+/// What the flusher learns when it has written everything.
+pub(crate) enum Flushed {
+    /// Something came meanwhile.
+    NotYet,
+    /// Nothing waits. Here is whom to tell, and how the connection ends if it does.
+    Done(Option<LocalPid>, Option<Ending>),
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     Send,
     Drop,
@@ -59,6 +72,8 @@ pub(crate) struct Output {
     owner_waits: bool,
     owner: Option<LocalPid>,
     dropped: usize,
+    /// The sum over the listener's connections, if one accepted this.
+    dropped_at_listener: Option<Arc<AtomicUsize>>,
     ending: Option<Ending>,
 }
 
@@ -83,8 +98,13 @@ impl Output {
             owner_waits: false,
             owner: None,
             dropped: 0,
+            dropped_at_listener: None,
             ending: None,
         }
+    }
+
+    pub(crate) fn count_at(&mut self, counter: Arc<AtomicUsize>) {
+        self.dropped_at_listener = Some(counter);
     }
 
     pub(crate) fn own(&mut self, owner: LocalPid) {
@@ -103,28 +123,46 @@ impl Output {
         self.dropped
     }
 
-    /// Whether the owner may not read now. It will be told when it may.
-    pub(crate) fn blocks_input(&mut self) -> bool {
-        let blocked = self.flushing && self.options.slow_peer == SlowPeer::Block;
-        self.owner_waits |= blocked;
-        blocked
+    /// Whether nothing is read from the peer because it does not read itself: with
+    /// [`SlowPeer::Block`] while anything waits for it, and in any case when the answers to what it
+    /// sends have made the queue too long.
+    pub(crate) fn blocks_input(&self) -> bool {
+        let too_long = self.queue.len() >= self.options.queue_limit.saturating_add(ANSWERS);
+        self.flushing && (self.options.slow_peer == SlowPeer::Block || too_long)
     }
 
-    /// Decides about a message of QoS 0, and counts it if it is dropped.
-    pub(crate) fn admit(&mut self) -> Admission {
-        if self.fed || self.queue.len() < self.options.queue_limit {
-            return Admission::Send;
+    /// Lets the owner be told when the queue is empty.
+    pub(crate) fn wait(&mut self) {
+        self.owner_waits = true;
+    }
+
+    /// What becomes of messages of QoS 0 now.
+    pub(crate) fn admission(&self) -> Admission {
+        if self.fed || !self.is_full() {
+            Admission::Send
+        } else if self.options.slow_peer == SlowPeer::Close {
+            Admission::Close
+        } else {
+            Admission::Drop
         }
-        if self.options.slow_peer == SlowPeer::Close {
-            return Admission::Close;
+    }
+
+    fn is_full(&self) -> bool {
+        self.queue.len() >= self.options.queue_limit
+    }
+
+    /// Counts messages that were not sent.
+    pub(crate) fn count_dropped(&mut self, count: usize) {
+        self.dropped += count;
+        DROPPED_MESSAGES.add(count);
+        if let Some(counter) = &self.dropped_at_listener {
+            counter.fetch_add(count, Ordering::Relaxed);
         }
-        self.dropped += 1;
-        DROPPED_MESSAGES.add(1);
-        Admission::Drop
     }
 
     /// Writes what the kernel takes and queues the rest. When the peer is gone nothing is done: the
-    /// input says so, behind what the peer sent before.
+    /// input says so, behind what the peer sent before. Nothing else fails, but for want of a task
+    /// that would finish the write, and that ends the connection.
     pub(crate) fn write(&mut self, connection: &Arc<Connection>, mut slices: &mut [IoSlice<'_>]) {
         if self.ending.is_some() {
             return;
@@ -135,7 +173,10 @@ impl Output {
                 match socket.send(slices) {
                     Ok(sent) => IoSlice::advance_slices(&mut slices, sent),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => return self.give_up(),
+                    Err(_) => {
+                        self.socket = None;
+                        return;
+                    }
                 }
             }
             if slices.is_empty() {
@@ -178,20 +219,36 @@ impl Output {
         Ok(self.queue.is_empty())
     }
 
-    /// For the flusher: its work is done, or cannot be done. Says whom to tell, and how the
-    /// connection ends if it does.
-    pub(crate) fn flushed(&mut self) -> (Option<LocalPid>, Option<Ending>) {
+    /// For the flusher: its work is done, unless there is more meanwhile.
+    pub(crate) fn flushed(&mut self) -> Flushed {
+        if !self.queue.is_empty() {
+            return Flushed::NotYet;
+        }
         // Memory for a burst is not kept.
-        drop(self.take());
+        self.queue = BytesMut::new();
         self.flushing = false;
-        let waiting = std::mem::take(&mut self.owner_waits);
-        (self.owner.filter(|_| waiting), self.ending)
+        Flushed::Done(self.waiting(), self.ending)
     }
 
-    /// For the flusher: nothing more can be sent.
-    pub(crate) fn give_up(&mut self) {
+    /// For the flusher: nothing more can be sent. Says whom to tell.
+    pub(crate) fn failed(&mut self) -> Option<LocalPid> {
         drop(self.take());
         self.socket = None;
+        self.flushing = false;
+        self.waiting()
+    }
+
+    fn waiting(&mut self) -> Option<LocalPid> {
+        let waits = std::mem::take(&mut self.owner_waits);
+        self.owner.filter(|_| waits)
+    }
+
+    /// Nothing more can be sent. The socket is ended, so that the input ends as well.
+    fn give_up(&mut self) {
+        drop(self.take());
+        if let Some(socket) = self.socket.take() {
+            socket.end();
+        }
     }
 
     pub(crate) fn ending(&self) -> Option<Ending> {

@@ -2,7 +2,7 @@
 
 use crate::atoms;
 use crate::packet::{is_list, type_name};
-use crate::terms::iodata;
+use crate::terms::{iodata, list, name};
 use mqtt_codec::{
     Ack, Auth, Connack, Connect, Disconnect, Error, Kind, Packet, PacketId, PacketType, Properties,
     PropertiesBuf, Property, Publish, Qos, ReasonCode, RetainHandling, Suback, Subscribe,
@@ -28,9 +28,7 @@ impl From<Error> for Invalid {
 impl Encoder for Invalid {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self {
-            Self::Packet(error) => {
-                Atom::from_str(env, error.name()).unwrap_or_else(|_| atoms::error()).encode(env)
-            }
+            Self::Packet(error) => name(env, error.name()).encode(env),
             Self::Key(key) => (atoms::invalid(), key).encode(env),
             Self::Property(name) => (atoms::invalid_property(), name).encode(env),
         }
@@ -163,6 +161,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn list<T: Decoder<'a>>(&self, key: Atom) -> Encoded<Option<Vec<T>>> {
+        match self.0.map_get(key) {
+            Ok(value) => list(value).map(Some).ok_or(Invalid::Key(key)),
+            Err(_) => Ok(None),
+        }
+    }
+
     fn required<T: Decoder<'a>>(&self, key: Atom) -> Encoded<T> {
         self.optional(key)?.ok_or(Invalid::Key(key))
     }
@@ -180,12 +185,15 @@ impl<'a> Fields<'a> {
     }
 
     fn codes(&self) -> Encoded<Vec<u8>> {
-        Ok(self.optional(atoms::reason_codes())?.unwrap_or_default())
+        Ok(self.list(atoms::reason_codes())?.unwrap_or_default())
     }
 
     fn subscriptions(&self, version: Version) -> Encoded<SubscriptionsBuf> {
         let mut subscriptions = SubscriptionsBuf::new(version);
-        for (filter, options) in self.required::<Vec<(Term<'a>, Term<'a>)>>(atoms::filters())? {
+        for (filter, options) in self
+            .list::<(Term<'a>, Term<'a>)>(atoms::filters())?
+            .ok_or(Invalid::Key(atoms::filters()))?
+        {
             let filter = text(filter).ok_or(Invalid::Key(atoms::filters()))?;
             subscriptions.push(filter, subscription_options(&Fields(options))?)?;
         }
@@ -194,7 +202,9 @@ impl<'a> Fields<'a> {
 
     fn topic_filters(&self) -> Encoded<TopicFiltersBuf> {
         let mut filters = TopicFiltersBuf::default();
-        for filter in self.required::<Vec<Term<'a>>>(atoms::filters())? {
+        for filter in
+            self.list::<Term<'a>>(atoms::filters())?.ok_or(Invalid::Key(atoms::filters()))?
+        {
             filters.push(text(filter).ok_or(Invalid::Key(atoms::filters()))?)?;
         }
         Ok(filters)
@@ -253,7 +263,7 @@ impl<'a> Fields<'a> {
             let invalid = || Invalid::Property(key);
             let name = key.to_term(map.get_env()).atom_to_string().map_err(|_| invalid())?;
             let kind = Property::kind(&name).ok_or_else(invalid)?;
-            let values = if is_list(kind) { list_of(value) } else { vec![value] };
+            let values = if is_list(kind) { values(value) } else { vec![value] };
             for value in values {
                 let value = property_value(kind, value).ok_or_else(invalid)?;
                 properties.push(&Property::new(&name, value).ok_or_else(invalid)?)?;
@@ -264,8 +274,8 @@ impl<'a> Fields<'a> {
 }
 
 /// A list, or the one value that stands for it.
-fn list_of(term: Term<'_>) -> Vec<Term<'_>> {
-    term.decode().unwrap_or_else(|_| vec![term])
+fn values(term: Term<'_>) -> Vec<Term<'_>> {
+    list(term).unwrap_or_else(|| vec![term])
 }
 
 fn property_value(kind: Kind, term: Term<'_>) -> Option<Value<'_>> {

@@ -3,20 +3,26 @@
 use once_cell::sync::OnceCell;
 use std::future::Future;
 use std::io;
+use std::panic::catch_unwind;
 use tokio::runtime::{Builder, Runtime};
 
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 
-/// The runtime; an error if its thread cannot be made.
+/// The runtime; an error if it cannot be made.
 pub(crate) fn get() -> io::Result<&'static Runtime> {
+    // tokio panics when the system has no thread for it.
     RUNTIME.get_or_try_init(|| {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("mqtt_tokio")
-            .enable_io()
-            .enable_time()
-            .build()
+        catch_unwind(build).unwrap_or_else(|_| Err(io::ErrorKind::OutOfMemory.into()))
     })
+}
+
+fn build() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("mqtt_tokio")
+        .enable_io()
+        .enable_time()
+        .build()
 }
 
 /// Runs `task` on the runtime. It costs the caller a wake-up of the runtime's thread, so nothing

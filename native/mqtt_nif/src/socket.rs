@@ -2,6 +2,7 @@
 //! the last part of the connection that uses it lets go.
 
 use crate::counters::DESCRIPTORS;
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -39,28 +40,24 @@ impl Socket {
 
     /// Reads into both slices, the first one first; 0 is the end.
     pub(crate) fn receive(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let mut control = RecvAncillaryBuffer::default();
-        loop {
-            match rustix::net::recvmsg(&self.fd, slices, &mut control, RecvFlags::DONTWAIT) {
-                Ok(message) => return Ok(message.bytes),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if let [slice] = slices {
+            let read = || rustix::net::recv(&self.fd, &mut **slice, RecvFlags::DONTWAIT);
+            return Ok(retry_on_intr(read)?.1);
         }
+        let mut control = RecvAncillaryBuffer::default();
+        let read = || rustix::net::recvmsg(&self.fd, slices, &mut control, RecvFlags::DONTWAIT);
+        Ok(retry_on_intr(read)?.bytes)
     }
 
     /// Writes as much as the kernel takes.
     pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let slices = slices.get(..MAX_SLICES).unwrap_or(slices);
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        loop {
-            match rustix::net::sendmsg(&self.fd, slices, &mut SendAncillaryBuffer::default(), flags)
-            {
-                Ok(sent) => return Ok(sent),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if let [slice] = slices {
+            return Ok(retry_on_intr(|| rustix::net::send(&self.fd, slice, flags))?);
         }
+        let slices = slices.get(..MAX_SLICES).unwrap_or(slices);
+        let mut control = SendAncillaryBuffer::default();
+        Ok(retry_on_intr(|| rustix::net::sendmsg(&self.fd, slices, &mut control, flags))?)
     }
 
     /// Bytes that have come and were not read.

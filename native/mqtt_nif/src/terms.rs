@@ -1,7 +1,8 @@
 //! Terms that are made and read with every message, without an allocation of their own.
 
+use crate::atoms;
 use rustler::sys;
-use rustler::{Binary, Env, NewBinary, Term};
+use rustler::{Atom, Binary, Decoder, Env, NewBinary, Term};
 use std::mem::MaybeUninit;
 
 /// Binaries up to this size live on the process heap and are copied; larger ones are shared.
@@ -16,8 +17,41 @@ pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Binary<'a> {
 
 /// The bytes of iodata; those of a binary are not copied; none for any other term.
 pub(crate) fn iodata(term: Term<'_>) -> Option<&[u8]> {
-    let binary = Binary::from_term(term).or_else(|_| Binary::from_iolist(term)).ok()?;
-    Some(binary.as_slice())
+    let env = term.get_env().as_c_arg();
+    let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
+    // SAFETY: the out parameter is read only if one of the calls succeeds. The bytes then are those
+    // of the term, or a temporary copy, and the BEAM keeps either for as long as the call lasts.
+    unsafe {
+        if sys::enif_inspect_binary(env, term.as_c_arg(), binary.as_mut_ptr()) == 0
+            && sys::enif_inspect_iolist_as_binary(env, term.as_c_arg(), binary.as_mut_ptr()) == 0
+        {
+            return None;
+        }
+        let binary = binary.assume_init();
+        Some(std::slice::from_raw_parts(binary.data, binary.size))
+    }
+}
+
+/// The elements of a proper list that are all of the type; none for any other term.
+pub(crate) fn list<'a, T: Decoder<'a>>(term: Term<'a>) -> Option<Vec<T>> {
+    // rustler's own iterator panics at the end of an improper list.
+    term.list_length().ok()?;
+    term.decode().ok()
+}
+
+/// A list of terms of the environment.
+pub(crate) fn list_of<'a>(env: Env<'a>, terms: &[sys::ErlNifTerm]) -> Term<'a> {
+    let length = u32::try_from(terms.len()).unwrap_or(u32::MAX);
+    // SAFETY: there are `length` terms, which were made in `env` during this call.
+    unsafe {
+        let list = sys::enif_make_list_from_array(env.as_c_arg(), terms.as_ptr(), length);
+        Term::new(env, list)
+    }
+}
+
+/// A name of ours as an atom.
+pub(crate) fn name(env: Env<'_>, name: &str) -> Atom {
+    Atom::from_str(env, name).unwrap_or_else(|_| atoms::error())
 }
 
 /// The elements of a tuple; none for any other term.

@@ -1,3 +1,0 @@
-defmodule MQTT do
-  @moduledoc false
-end

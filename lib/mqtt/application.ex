@@ -1,0 +1,13 @@
+defmodule MQTT.Application do
+  @moduledoc false
+  # Nothing runs until somebody starts a listener or a connection.
+
+  use Application
+
+  @impl true
+  def start(_type, _args) do
+    # Threads and resources point into the library, so its module must not be purged.
+    :code.stick_mod(MQTT.Native)
+    Supervisor.start_link([], strategy: :one_for_one)
+  end
+end
