@@ -49,8 +49,7 @@ defmodule MQTT.FaultsTest do
     {client, pid} = connected(transport)
     ref = Process.monitor(pid)
     # Not a word, and not even a FIN.
-    if transport != :ssl, do: :inet.setopts(client.socket, linger: {true, 0})
-    close(client)
+    if transport == :ssl, do: close(client), else: abort(client)
     assert_receive {:DOWN, ^ref, _, _, reason} when reason in [{:shutdown, :closed}, :noproc]
     assert_receive {:terminate, {:shutdown, :closed}, _}
     refute_received {:report, ^pid, _}
@@ -246,7 +245,7 @@ defmodule MQTT.FaultsTest do
       assert_receive {:terminate, :shutdown, _}, 5_000
     end
 
-    for {client, _} <- clients, do: close(client)
+    for {client, _} <- clients, do: abort(client)
     for client <- silent, do: assert_closed(client)
     for client <- silent, do: close(client)
     refute_received {:report, _, _}

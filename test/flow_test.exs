@@ -14,7 +14,7 @@ defmodule MQTT.FlowTest do
   end
 
   defp connected(options \\ [], client_options \\ []) do
-    options = [max_queue_bytes: @queue] ++ options
+    options = Keyword.merge([max_queue_bytes: @queue], options)
     server = [module: Faulty, args: {self(), nil}, transport: :listener, options: options]
     client = server |> Acceptor.start() |> connect(client_options)
     assert_receive {:connected, pid, _}
@@ -63,6 +63,97 @@ defmodule MQTT.FlowTest do
         check.(packet)
         read_until(client, last, check)
     end
+  end
+
+  test "a slow reader gets every byte, in order, of what fits into its queue" do
+    # Read in small pieces, so that the kernel refuses and takes again many times.
+    {client, pid} = connected([max_queue_bytes: 100_000_000], recbuf: 4_096)
+    count = 20_000
+
+    writer =
+      Task.async(fn ->
+        for n <- 1..count do
+          send(pid, {:publish, "n", Faulty.numbered(n)})
+          # Now and then the reader catches up.
+          if rem(n, 500) == 0, do: GenServer.call(pid, :state)
+        end
+      end)
+
+    for n <- 1..count do
+      assert recv_bytes(client, 506) == <<0x30, 0xF7, 3, 0, 1, "n", Faulty.numbered(n)::binary>>
+    end
+
+    Task.await(writer)
+    assert_open(client)
+    close(client)
+  end
+
+  test "what one callback publishes at once is not cut, and is counted by nobody" do
+    {client, pid} = connected()
+    # Many times the queue, and more than one call writes.
+    send_bytes(client, publish_packet("burst", "10000"))
+    _ = GenServer.call(pid, :state)
+    assert %{queued_bytes: queued, dropped_messages: 0} = MQTT.Server.info(pid)
+    assert queued > @queue
+
+    for n <- 1..10_000,
+        do:
+          assert(<<_::40, "n", payload::binary>> = recv_bytes(client, 506)) &&
+            assert(payload == Faulty.numbered(n))
+
+    assert MQTT.Server.info(pid) == %{queued_bytes: 0, dropped_messages: 0}
+    close(client)
+  end
+
+  test "answers to a client that does not read have a bound, whatever the policy", %{
+    before: before
+  } do
+    for slow_peer <- [:block, :drop] do
+      {client, pid} = connected([slow_peer: slow_peer], send_timeout: 300)
+      _ = write_until_blocked(client, :binary.copy(<<0xC0, 0>>, 50_000), 0)
+      assert gauges().queued_bytes < @queue + 500_000
+      assert {:message_queue_len, length} = Process.info(pid, :message_queue_len)
+      assert length <= 2
+      abort(client)
+    end
+
+    {client, _} = connected([slow_peer: :close], send_timeout: 300)
+    flood = spawn_link(fn -> flood(client, :binary.copy(<<0xC0, 0>>, 50_000)) end)
+    assert_receive {:terminate, {:shutdown, :send_queue_full}, _}, 10_000
+    Process.unlink(flood)
+    abort(client)
+    stop_servers()
+    assert_none(before)
+  end
+
+  defp flood(client, bytes) do
+    with :ok <- :gen_tcp.send(client.socket, bytes), do: flood(client, bytes)
+  end
+
+  test "over ssl, a reader that reads nothing for send_timeout is disconnected" do
+    server = [module: Faulty, args: {self(), nil}, transport: :ssl, options: [send_timeout: 200]]
+    client = server |> Acceptor.start() |> connect(tls: true)
+    assert_receive {:connected, pid, _}
+    for _ <- 1..2_000, do: send(pid, {:publish, "t", :binary.copy("x", 10_000)})
+    assert_receive {:terminate, {:shutdown, :send_timeout}, _}, 10_000
+    close(client)
+  end
+
+  test "the counters are those of the connection and of its listener" do
+    {client, pid} = connected()
+    overwhelm(pid, :binary.copy("x", 10_000))
+    assert %{queued_bytes: queued, dropped_messages: dropped} = MQTT.Server.info(pid)
+    assert queued >= @queue
+    assert dropped > 0
+    {:ok, supervisor} = ExUnit.fetch_test_supervisor()
+
+    listener =
+      Enum.find_value(Supervisor.which_children(supervisor), fn {_, pid, type, _} ->
+        type == :supervisor && pid
+      end)
+
+    assert MQTT.Listener.info(listener).dropped_messages == dropped
+    close(client)
   end
 
   test "with slow_peer: :close the reader is disconnected" do

@@ -37,7 +37,7 @@ defmodule MQTT.Native do
 
   def connection_accept(_connection, _session_present), do: :erlang.nif_error(:not_loaded)
   def connection_reject(_connection, _code), do: :erlang.nif_error(:not_loaded)
-  def connection_send(_connection, _commands), do: :erlang.nif_error(:not_loaded)
+  def connection_send(_connection, _commands, _again), do: :erlang.nif_error(:not_loaded)
   def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_check_time(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)

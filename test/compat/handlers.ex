@@ -15,6 +15,12 @@ defmodule MQTT.Compat.Everything do
   def init({test, reply}, params) do
     send(test, {:init, self(), params})
 
+    reply =
+      case reply do
+        {:wait, reply} -> receive do: (:go_on -> reply)
+        reply -> reply
+      end
+
     case reply do
       {:ok, actions} -> {:ok, test, actions}
       :ok -> {:ok, test}

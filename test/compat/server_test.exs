@@ -53,16 +53,20 @@ defmodule MQTT.Compat.ServerTest do
         not_authorized: 5
       ]
 
+      MQTT.Test.Reports.subscribe()
+
       for {reason, code} <- codes ++ Enum.map([6, 128, 255], &{&1, &1}) do
-        {port, opts} = everything(transport, {:stop, reason})
+        {port, opts} = everything(transport, {:wait, {:stop, reason}})
         client = open(port, opts)
         send_bytes(client, [connect_packet(), publish_packet("a", "ignored")])
-        assert recv(client) == <<0x20, 2, 0, code>>
-        assert_closed(client)
         assert_receive {:init, pid, _}
         ref = Process.monitor(pid)
-        assert_receive {:DOWN, ^ref, _, _, down} when down in [:normal, :noproc]
+        send(pid, :go_on)
+        assert recv(client) == <<0x20, 2, 0, code>>
+        assert_closed(client)
+        assert_receive {:DOWN, ^ref, _, _, :normal}
         refute_received {:terminate, _}
+        refute_received {:report, ^pid, _}
       end
     end
 

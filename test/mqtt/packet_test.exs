@@ -202,6 +202,11 @@ defmodule MQTT.PacketTest do
           {%{type: :subscribe, packet_id: 1}, {:invalid, :filters}},
           {%{type: :subscribe, packet_id: 1, filters: []}, :no_topic_filters},
           {%{type: :subscribe, packet_id: 1, filters: ["a"]}, {:invalid, :filters}},
+          {%{type: :subscribe, packet_id: 1, filters: [{"a", %{}} | :b]}, {:invalid, :filters}},
+          {%{type: :unsubscribe, packet_id: 1, filters: ["a" | :b]}, {:invalid, :filters}},
+          {%{type: :suback, packet_id: 1, reason_codes: [0 | 1]}, {:invalid, :reason_codes}},
+          {%{type: :publish, topic: "a", properties: %{user_property: [{"a", "b"} | 1]}},
+           {:invalid_property, :user_property}},
           {%{type: :connect, protocol_version: 6}, :unacceptable_protocol},
           {%{type: :puback, packet_id: 1, reason_code: 1}, :invalid_reason_code}
         ] do

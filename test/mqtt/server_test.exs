@@ -38,21 +38,14 @@ defmodule MQTT.ServerTest do
     end
   end
 
-  test_each "what comes before CONNECT is handled behind it, in order" do
-    test = self()
-
-    if transport in [:tcp, :socket, :ssl] do
+  # Not at a listener, where no process exists before CONNECT.
+  for transport <- [:tcp, :socket, :ssl] do
+    test "#{transport}: what comes before CONNECT is handled behind it, in order" do
+      test = self()
+      transport = unquote(transport)
       prepare = fn _socket -> send(test, {:process, self()}) end
-
-      port =
-        Acceptor.start(
-          module: Told,
-          args: {self(), false},
-          transport: transport,
-          prepare: prepare
-        )
-
-      client = open(port, tls: transport == :ssl)
+      server = [module: Told, args: {self(), false}, transport: transport, prepare: prepare]
+      client = server |> Acceptor.start() |> open(tls: transport == :ssl)
       assert_receive {:process, pid}
       send(pid, 1)
       GenServer.cast(pid, 2)
@@ -80,9 +73,12 @@ defmodule MQTT.ServerTest do
   describe "time" do
     test_each "no CONNECT within connect_timeout" do
       {port, opts} = serve(transport, Told, {self(), false}, options: [connect_timeout: 100])
+      started = System.monotonic_time(:millisecond)
       client = open(port, opts)
       send_bytes(client, <<0x10, 13>>)
       assert_closed(client)
+      # Not the default, which is 5 s.
+      assert System.monotonic_time(:millisecond) - started < 4_000
       refute_received {:init, _, _}
     end
 
@@ -137,6 +133,136 @@ defmodule MQTT.ServerTest do
     send_bytes(client, publish_packet("echo", "held"))
     :ok = :sys.resume(pid)
     assert recv(client) == publish_packet("echo", "held")
+  end
+
+  describe "what is published" do
+    defp acting(transport) do
+      {port, opts} = serve(transport, Faulty, {self(), nil})
+      client = connect(port, opts)
+      assert_receive {:connected, pid, _}
+      {client, pid}
+    end
+
+    test_each "is written before a reply that follows it" do
+      {client, pid} = acting(transport)
+      assert GenServer.call(pid, {:act, [{:publish, "a", "goodbye"}]}) == :acted
+      # It may be gone now, and nothing is lost.
+      Process.exit(pid, :kill)
+      assert recv(client) == publish_packet("a", "goodbye")
+    end
+
+    test_each "before a bad action is sent, and once" do
+      {client, pid} = acting(transport)
+      for n <- 1..10, do: GenServer.cast(pid, {:act, {:publish, "a", "#{n}"}})
+
+      GenServer.cast(
+        pid,
+        {:act, [{:publish, "a", "11"}, {:publish, "a/#", "bad"}, {:publish, "a", "13"}]}
+      )
+
+      for n <- 1..11, do: assert(recv(client) == publish_packet("a", "#{n}"))
+      assert_closed(client)
+      assert_receive {:terminate, {%ArgumentError{}, _}, nil}
+    end
+
+    test "before a callback in the same batch raises is sent" do
+      {client, _pid} = acting(:listener)
+      send_bytes(client, [publish_packet("echo", "sent"), publish_packet("raise", "")])
+      assert recv(client) == publish_packet("echo", "sent")
+      assert_closed(client)
+    end
+  end
+
+  describe "between CONNECT and CONNACK" do
+    defmodule Registers do
+      use MQTT.Server
+
+      @impl true
+      def init({test, actions}, _params) do
+        send(test, {:init, self()})
+        receive do: (:go_on -> {:ok, test, actions})
+      end
+
+      @impl true
+      def handle_info(:raise, _test), do: raise("kept")
+
+      @impl true
+      def terminate(reason, test), do: send(test, {:terminate, reason})
+    end
+
+    test_each "a message that was kept and raises, and terminate/2 is called for what init/2 did" do
+      {port, opts} = serve(transport, Registers, {self(), []})
+      client = open(port, opts)
+      send_bytes(client, connect_packet())
+      assert_receive {:init, pid}
+      send(pid, :raise)
+      send(pid, :go_on)
+      assert_receive {:terminate, {%RuntimeError{message: "kept"}, _}}
+      assert recv(client) == <<0x20, 2, 0, 0>>
+      assert_closed(client)
+    end
+
+    test_each "an action of init/2 that is bad, and the same" do
+      {port, opts} = serve(transport, Registers, {self(), {:publish, "#", ""}})
+      client = open(port, opts)
+      send_bytes(client, connect_packet())
+      assert_receive {:init, pid}
+      send(pid, :go_on)
+      assert_receive {:terminate, {%ArgumentError{}, _}}
+      assert recv(client) == <<0x20, 2, 0, 0>>
+      assert_closed(client)
+    end
+
+    test_each "nothing is lost of what came behind a large CONNECT" do
+      will = %{topic: "w", payload: :binary.copy("x", 40_000), qos: 0, retain: false}
+      {port, opts} = serve(transport, Faulty, {self(), nil})
+      client = open(port, opts)
+      packets = for n <- 1..5, do: publish_packet("echo", "#{n}")
+      send_bytes(client, [connect_packet(will: will), packets])
+      assert recv(client) == <<0x20, 2, 0, 0>>
+      for packet <- packets, do: assert(recv(client) == packet)
+    end
+  end
+
+  test "a peer that closes during a callback, over ssl" do
+    {port, opts} = serve(:ssl, Faulty, {self(), nil})
+    client = connect(port, [connect: connect_packet(keep_alive: 0)] ++ opts)
+    send_bytes(client, publish_packet("wait", ""))
+    assert_receive {:waiting, pid}
+    close(client)
+    send(pid, :go_on)
+    assert_receive {:terminate, {:shutdown, :closed}, _}
+  end
+
+  test "a packet that takes longer than the Keep Alive is taken as long as it comes" do
+    {port, _} = serve(:listener, Faulty, {self(), nil})
+    client = connect(port, connect: connect_packet(keep_alive: 1))
+    packet = publish_packet("echo", :binary.copy("x", 100_000))
+    {head, tail} = :erlang.split_binary(packet, 50_000)
+    send_bytes(client, head)
+
+    for piece <- for(<<piece::binary-size(10_000) <- tail>>, do: piece) do
+      refute_receive {:terminate, _, _}, 500
+      send_bytes(client, piece)
+    end
+
+    send_bytes(client, binary_part(tail, byte_size(tail), -rem(byte_size(tail), 10_000)))
+    assert recv(client) == packet
+  end
+
+  test "a subscription is granted no more than it asks for" do
+    {port, _} = serve(:listener, MQTT.ServerTest.Generous, nil)
+    client = connect(port)
+    send_bytes(client, <<0x82, 14, 0, 1, 0, 1, "a", 0, 0, 1, "b", 1, 0, 1, "c", 2>>)
+    assert recv(client) == <<0x90, 5, 0, 1, 0, 1, 1>>
+  end
+
+  defmodule Generous do
+    use MQTT.Server
+    @impl true
+    def init(_args, _params), do: {:ok, nil}
+    @impl true
+    def handle_subscribe(_filter, _qos, state), do: {:ok, 1, state}
   end
 
   describe "limits" do
@@ -200,10 +326,34 @@ defmodule MQTT.ServerTest do
         client = connect(port)
         assert_receive {:connected, pid, _}
         ref = Process.monitor(pid)
+        _ = :sys.get_state(pid)
         send_bytes(client, unquote(bytes))
         reason = {:shutdown, {:protocol_error, unquote(which)}}
         assert_receive {:terminate, ^reason, _}
-        assert_receive {:DOWN, ^ref, _, _, down} when down in [reason, :noproc]
+        assert_receive {:DOWN, ^ref, _, _, ^reason}
+        assert_closed(client)
+      end
+    end
+
+    test_each "which is told in the same way over every transport" do
+      {port, opts} = serve(transport, Faulty, {self(), nil})
+
+      for {which, bytes} <- [
+            second_connect: connect_packet(),
+            invalid_utf8: <<0x30, 3, 0, 1, 0xFF>>
+          ] do
+        client = connect(port, opts)
+        send_bytes(client, bytes)
+        assert_receive {:terminate, {:shutdown, {:protocol_error, ^which}}, _}
+        assert_closed(client)
+      end
+
+      for version <- [5, 6] do
+        <<head::binary-size(8), 4, rest::binary>> = connect_packet()
+        client = open(port, opts)
+        v5 = connect_packet(protocol_version: 5)
+        send_bytes(client, if(version == 5, do: v5, else: <<head::binary, 6, rest::binary>>))
+        assert recv(client) == <<0x20, 2, 0, 1>>
         assert_closed(client)
       end
     end

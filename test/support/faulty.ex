@@ -20,12 +20,20 @@ defmodule MQTT.Test.Faulty do
     receive do: (:go_on -> {:ok, state})
   end
 
+  def handle_publish("burst", count, _opts, state) do
+    actions = for n <- 1..String.to_integer(count), do: {:publish, "n", numbered(n)}
+    {:ok, state, actions}
+  end
+
   def handle_publish("echo", message, _opts, state), do: {:ok, state, {:publish, "echo", message}}
   def handle_publish("raise", _message, _opts, _state), do: raise("publish")
   def handle_publish("throw", _message, _opts, _state), do: throw(:thrown)
   def handle_publish("bad", _message, _opts, _state), do: :bad
   def handle_publish("wildcard", _message, _opts, state), do: {:ok, state, {:publish, "#", ""}}
   def handle_publish(_topic, _message, _opts, state), do: {:ok, state}
+
+  @doc "A message that says its number and has some length."
+  def numbered(n), do: :binary.copy(<<n::32>>, 125)
 
   @impl true
   def handle_subscribe("raise", _qos, _state), do: raise("subscribe")
@@ -38,7 +46,11 @@ defmodule MQTT.Test.Faulty do
   def handle_call(:raise, _from, _state), do: raise("call")
   def handle_call(:state, from, state), do: {:ok, state, {:reply, from, state}}
 
+  def handle_call({:act, actions}, from, state),
+    do: {:ok, state, List.wrap(actions) ++ [{:reply, from, :acted}]}
+
   @impl true
+  def handle_cast({:act, actions}, state), do: {:ok, state, actions}
   def handle_cast(:raise, _state), do: raise("cast")
 
   @impl true

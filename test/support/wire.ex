@@ -90,4 +90,10 @@ defmodule MQTT.Test.Wire do
   end
 
   def close(%{module: module, socket: socket}), do: module.close(socket)
+
+  @doc "Closes without waiting for what the server does not read."
+  def abort(%{module: :gen_tcp, socket: socket} = client) do
+    :inet.setopts(socket, linger: {true, 0})
+    close(client)
+  end
 end

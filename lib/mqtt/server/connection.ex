@@ -308,7 +308,9 @@ defmodule MQTT.Server.Connection do
     if replies?, do: write_in_turn(commands, s), else: write(commands, s)
   end
 
-  defp write(commands, s), do: Native.connection_send(s.connection, commands) |> written(s)
+  defp write(commands, s, again \\ false) do
+    Native.connection_send(s.connection, commands, again) |> written(s)
+  end
 
   # What was published before a reply is written before it.
   defp write_in_turn(commands, s) do
@@ -327,7 +329,7 @@ defmodule MQTT.Server.Connection do
 
   defp written(:ok, s), do: write_ssl(s)
   # So many that one call did not do.
-  defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1))
+  defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1, true))
   defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
 
   defp written({:error, {:bad_action, action, reason}}, s) do

@@ -105,11 +105,12 @@ pub(crate) fn run<'a>(
     connection: &Arc<Connection>,
     state: &mut core::Connection,
     mut commands: Term<'a>,
+    again: bool,
 ) -> Outcome<'a> {
     let mut cork = Cork::new();
     let (mut queued, admission, slow_peer) = {
-        let output = connection.output();
-        (output.queued(), output.admission(), output.options().slow_peer)
+        let mut output = connection.output();
+        (output.queued(), output.admission(again), output.options().slow_peer)
     };
     // What one callback or one batch of packets publishes is not cut in two where nobody asked
     // for it, so with the default policy the queue is looked at once.
@@ -132,7 +133,7 @@ pub(crate) fn run<'a>(
             cork.write(connection, &mut output);
             queued = output.queued();
             if slow_peer != SlowPeer::Block {
-                messages.admission = output.admission();
+                messages.admission = output.admission(false);
             }
         }
     };

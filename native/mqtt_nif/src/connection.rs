@@ -318,9 +318,15 @@ fn connection_reject<'a>(env: Env<'a>, handle: Handle<'a>, code: u8) -> Term<'a>
     atoms::ok().encode(env)
 }
 
-/// Encodes and writes the commands of a list.
+/// Encodes and writes the commands of a list. `again` says that they were left by another call, which
+/// had decided about the messages among them.
 #[rustler::nif]
-fn connection_send<'a>(env: Env<'a>, handle: Handle<'a>, commands: Term<'a>) -> Term<'a> {
+fn connection_send<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    commands: Term<'a>,
+    again: bool,
+) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
@@ -328,7 +334,7 @@ fn connection_send<'a>(env: Env<'a>, handle: Handle<'a>, commands: Term<'a>) -> 
     if !input.state.is_connected() {
         return atoms::ok().encode(env);
     }
-    match commands::run(connection, &mut input.state, commands) {
+    match commands::run(connection, &mut input.state, commands, again) {
         Outcome::Done => atoms::ok().encode(env),
         Outcome::More(rest) => (atoms::more(), rest).encode(env),
         Outcome::Bad(command, reason) => env.error_tuple((atoms::bad_action(), command, reason)),

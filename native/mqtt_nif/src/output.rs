@@ -71,6 +71,8 @@ pub(crate) struct Output {
     /// Whether the owner reads nothing until it is told that the queue is empty.
     owner_waits: bool,
     owner: Option<LocalPid>,
+    /// What was last said about messages.
+    admission: Admission,
     dropped: usize,
     /// The sum over the listener's connections, if one accepted this.
     dropped_at_listener: Option<Arc<AtomicUsize>>,
@@ -97,6 +99,7 @@ impl Output {
             flushing: false,
             owner_waits: false,
             owner: None,
+            admission: Admission::Send,
             dropped: 0,
             dropped_at_listener: None,
             ending: None,
@@ -136,15 +139,20 @@ impl Output {
         self.owner_waits = true;
     }
 
-    /// What becomes of messages of QoS 0 now.
-    pub(crate) fn admission(&self) -> Admission {
-        if self.fed || !self.is_full() {
+    /// What becomes of messages of QoS 0 now; or `again`, which with [`SlowPeer::Block`] is what was
+    /// said before.
+    pub(crate) fn admission(&mut self, again: bool) -> Admission {
+        if again && self.options.slow_peer == SlowPeer::Block {
+            return self.admission;
+        }
+        self.admission = if self.fed || !self.is_full() {
             Admission::Send
         } else if self.options.slow_peer == SlowPeer::Close {
             Admission::Close
         } else {
             Admission::Drop
-        }
+        };
+        self.admission
     }
 
     fn is_full(&self) -> bool {
