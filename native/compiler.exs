@@ -13,6 +13,7 @@ defmodule Mix.Tasks.Compile.MqttNative do
   @stamp Path.join(@target, "mqtt_nif.stamp")
   @artefact Path.join(@root, "priv/native/mqtt_nif.so")
   @oldest {1, 91}
+  @environment ~w(CARGO_BUILD_TARGET RUSTFLAGS CARGO_ENCODED_RUSTFLAGS)
 
   @impl true
   def run(_args) do
@@ -23,8 +24,7 @@ defmodule Mix.Tasks.Compile.MqttNative do
       :noop
     else
       build(profile)
-      # After the build, because the first one may write Cargo.lock.
-      File.write!(@stamp, stamp(profile))
+      File.write!(@stamp, stamp)
       # The build directory gets its link to priv only once priv exists.
       Mix.Project.build_structure()
       :ok
@@ -52,8 +52,9 @@ defmodule Mix.Tasks.Compile.MqttNative do
   defp stamp(profile) do
     patterns = ["Cargo.{toml,lock}", "native/*/{Cargo.toml,build.rs}", "native/*/src/**/*.rs"]
     files = Enum.flat_map(patterns, &Path.wildcard(Path.join(@root, &1)))
-    hash = Enum.map(files, fn file -> [Path.relative_to(file, @root), File.read!(file)] end)
-    Base.encode16(:erlang.md5([profile, "\n", hash]), case: :lower)
+    sources = for file <- files, do: [Path.relative_to(file, @root), File.read!(file)]
+    environment = for name <- @environment, do: [name, System.get_env(name, ""), "\n"]
+    Base.encode16(:erlang.md5([profile, "\n", environment, sources]), case: :lower)
   end
 
   defp build(profile) do
@@ -75,15 +76,21 @@ defmodule Mix.Tasks.Compile.MqttNative do
 
   # Renamed into its place: a running virtual machine may have the old one mapped.
   defp install(profile) do
-    triple = System.get_env("CARGO_BUILD_TARGET", "")
-    directory = Path.join([@target, triple, profile])
-
-    built =
-      Enum.find(Path.wildcard(Path.join(directory, "libmqtt_nif.{so,dylib}")), &File.exists?/1)
-
+    new = "#{@artefact}.#{System.pid()}"
     File.mkdir_p!(Path.dirname(@artefact))
-    File.cp!(built, @artefact <> ".new")
-    File.rename!(@artefact <> ".new", @artefact)
+    File.cp!(built(profile), new)
+    File.rename!(new, @artefact)
+  end
+
+  # cargo puts it into a folder of the target's name if it was told one, here or in its own
+  # configuration.
+  defp built(profile) do
+    folders = [Path.join(@target, profile), Path.join([@target, "*", profile])]
+
+    case Enum.flat_map(folders, &Path.wildcard(Path.join(&1, "libmqtt_nif.so"))) do
+      [] -> Mix.raise("cargo has built no libmqtt_nif.so under #{@target}; :mqtt runs on Linux.")
+      found -> Enum.max_by(found, &File.stat!(&1, time: :posix).mtime)
+    end
   end
 
   defp cargo do
@@ -96,16 +103,13 @@ defmodule Mix.Tasks.Compile.MqttNative do
           "#{wanted}, and there is no cargo in the PATH; see rust-lang.org/tools/install."
         )
 
-    {text, 0} = System.cmd(cargo, ["--version"])
+    {text, _status} = System.cmd(cargo, ["--version"], stderr_to_stdout: true)
 
     with [_, major, minor] <- Regex.run(~r/^cargo (\d+)\.(\d+)/, text),
          true <- {String.to_integer(major), String.to_integer(minor)} >= @oldest do
       cargo
     else
-      _ ->
-        Mix.raise(
-          "#{wanted}, and this is #{String.trim(text)}; rustup update brings a newer one."
-        )
+      _ -> Mix.raise("#{wanted}, and cargo --version says: #{String.trim(text)}")
     end
   end
 end

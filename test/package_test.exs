@@ -15,7 +15,12 @@ defmodule MQTT.PackageTest do
 
   defp mix(arguments, build, env \\ []) do
     env = [{"MIX_ENV", "prod"}, {"MIX_BUILD_PATH", build}] ++ env
-    System.cmd("mix", arguments, cd: @fixture, env: env, stderr_to_stdout: true)
+
+    System.cmd(System.find_executable("mix"), arguments,
+      cd: @fixture,
+      env: env,
+      stderr_to_stdout: true
+    )
   end
 
   test "a project with a path dependency compiles, runs, and makes a release that runs",
@@ -51,24 +56,25 @@ defmodule MQTT.PackageTest do
   end
 
   describe "when it cannot be built, it says so:" do
-    # Another profile than the one that is built, so that there is something to do.
-    @debug [{"MQTT_NATIVE_PROFILE", "debug"}]
+    # Other flags than those that it was built with, so that there is something to do.
+    @rebuild [{"RUSTFLAGS", "--cfg rebuild"}]
 
-    test "no cargo", %{build: build} do
-      path =
-        System.fetch_env!("PATH")
-        |> String.split(":")
-        |> Enum.reject(&File.exists?(Path.join(&1, "cargo")))
-        |> Enum.join(":")
-
-      assert {output, 1} = mix(["compile"], build, [{"PATH", path} | @debug])
+    test "no cargo", %{build: build, directory: directory} do
+      path = directory_of(~w(elixir erl sh env dirname basename readlink sed), directory)
+      assert {output, 1} = mix(["compile"], build, [{"PATH", path} | @rebuild])
       assert output =~ "built with Rust 1.91 or later, and there is no cargo in the PATH"
     end
 
     test "a cargo that is too old", %{build: build, directory: directory} do
       env = fake_cargo(directory, "echo 'cargo 1.70.0 (ec8a8a0ca 2023-04-25)'")
       assert {output, 1} = mix(["compile"], build, env)
-      assert output =~ "built with Rust 1.91 or later, and this is cargo 1.70.0"
+      assert output =~ "built with Rust 1.91 or later, and cargo --version says: cargo 1.70.0"
+    end
+
+    test "a rustup without a toolchain", %{build: build, directory: directory} do
+      env = fake_cargo(directory, "echo 'error: no default toolchain is set' >&2; exit 1")
+      assert {output, 1} = mix(["compile"], build, env)
+      assert output =~ "and cargo --version says: error: no default toolchain is set"
     end
 
     test "an error of cargo's", %{build: build, directory: directory} do
@@ -91,6 +97,18 @@ defmodule MQTT.PackageTest do
     cargo = Path.join(bin, "cargo")
     File.write!(cargo, "#!/bin/sh\n#{script}\n")
     File.chmod!(cargo, 0o755)
-    [{"PATH", "#{bin}:#{System.fetch_env!("PATH")}"} | @debug]
+    [{"PATH", "#{bin}:#{System.fetch_env!("PATH")}"} | @rebuild]
+  end
+
+  # A PATH with these programs and no other.
+  defp directory_of(programs, directory) do
+    path = Path.join(directory, "path")
+    File.mkdir_p!(path)
+
+    for program <- programs, target = System.find_executable(program) do
+      File.ln_s!(target, Path.join(path, program))
+    end
+
+    path
   end
 end

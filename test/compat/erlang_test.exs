@@ -1,6 +1,5 @@
 defmodule MQTT.Compat.ErlangTest do
-  use ExUnit.Case, async: true
-  import MQTT.Test.Wire
+  use MQTT.Test.Compat
 
   @handler :erlang_handler
 
@@ -26,18 +25,29 @@ defmodule MQTT.Compat.ErlangTest do
            ]
   end
 
-  test "a handler in Erlang, over a socket that it was given" do
+  test_each "a handler in Erlang" do
+    {port, opts} = serve(transport, @handler, self())
+    client = open(port, opts)
+    send_bytes(client, connect_packet())
+    assert_receive {:init, pid, "MQTT"}
+    exercise(client, pid)
+  end
+
+  test "a handler in Erlang that enters the loop itself" do
     opts = [:binary, active: false, ip: {127, 0, 0, 1}]
     {:ok, listen_socket} = :gen_tcp.listen(0, opts)
     {:ok, port} = :inet.port(listen_socket)
     client = open(port)
     {:ok, socket} = :gen_tcp.accept(listen_socket)
     pid = @handler.start({self(), socket})
-
     send_bytes(client, connect_packet())
+    assert_receive {:init, ^pid, "MQTT"}
+    exercise(client, pid)
+  end
+
+  defp exercise(client, pid) do
     assert recv(client) == <<0x20, 2, 0, 0>>
     assert recv(client) == publish_packet("clients/client", "up")
-    assert_receive {:init, ^pid, "MQTT"}
 
     send_bytes(client, publish_packet("a", "b"))
     assert recv(client) == publish_packet("packet", publish_packet("a", "b"))
