@@ -1,0 +1,92 @@
+//! A connection to the server.
+
+use crate::packet;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+/// A server that answers nothing for so long is broken.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) struct Client {
+    stream: TcpStream,
+}
+
+impl Client {
+    /// Connects and waits until the server has accepted it.
+    pub(crate) fn connect(port: u16, client_id: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = Self { stream };
+        client.write(&packet::connect(client_id))?;
+        client.expect(&packet::CONNACK)?;
+        Ok(client)
+    }
+
+    /// So many connections.
+    pub(crate) fn connect_many(port: u16, count: usize) -> io::Result<Vec<Self>> {
+        (0..count).map(|number| Self::connect(port, &format!("client-{number}"))).collect()
+    }
+
+    pub(crate) fn subscribe(&mut self, filter: &str) -> io::Result<()> {
+        self.write(&packet::subscribe(filter))?;
+        self.expect(&packet::SUBACK)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Reads exactly these bytes.
+    pub(crate) fn expect(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut read = vec![0; bytes.len()];
+        self.stream.read_exact(&mut read)?;
+        if read != bytes {
+            return Err(io::Error::other(format!("expected {bytes:02X?} and got {read:02X?}")));
+        }
+        Ok(())
+    }
+
+    /// Writes what can be written at once.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        would_block(self.stream.write(bytes))
+    }
+
+    /// Reads what has come.
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match would_block(self.stream.read(buffer))? {
+            Some(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+
+    /// Whether [`write`](Self::write) and [`expect`](Self::expect) may be used, or `try_write` and
+    /// `try_read`.
+    pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
+        self.stream.set_nonblocking(!blocking)
+    }
+
+    /// Waits until the server has dealt with everything that the clients sent, which it does in
+    /// order.
+    pub(crate) fn settle(clients: &mut [Self]) -> io::Result<()> {
+        for client in &mut *clients {
+            client.write(&packet::PINGREQ)?;
+        }
+        clients.iter_mut().try_for_each(|client| client.expect(&packet::PINGRESP))
+    }
+}
+
+impl AsRawFd for Client {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+fn would_block(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        result => result.map(Some),
+    }
+}

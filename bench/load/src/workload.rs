@@ -1,0 +1,77 @@
+//! What is done with the server.
+
+mod echo;
+mod fan_out;
+mod flood;
+mod paced;
+
+use clap::Subcommand;
+use hdrhistogram::Histogram;
+use std::io;
+use std::time::Duration;
+
+pub(crate) trait Workload {
+    /// Runs for this long, and then until the server has dealt with everything.
+    fn run(&mut self, duration: Duration) -> io::Result<Outcome>;
+}
+
+pub(crate) struct Outcome {
+    /// Messages that the server has dealt with: those it received, or delivered in a fan-out.
+    pub(crate) messages: u64,
+    /// In nanoseconds.
+    pub(crate) latency: Option<Histogram<u64>>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Kind {
+    /// Publishes as fast as the server reads, which ignores the messages.
+    Flood {
+        #[arg(long, default_value_t = 10)]
+        connections: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+    },
+    /// Publishes at a fixed rate, spread over the connections; one more connection measures how
+    /// long an echo takes meanwhile.
+    Paced {
+        #[arg(long, default_value_t = 500)]
+        connections: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        /// Messages a second, of all connections together.
+        #[arg(long, default_value_t = 20_000)]
+        rate: u32,
+    },
+    /// One connection publishes, waits until the server published it back, and starts again.
+    Echo {
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+    },
+    /// One connection publishes to many, with a number of its messages on the way at most.
+    FanOut {
+        #[arg(long, default_value_t = 100)]
+        subscribers: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        #[arg(long, default_value_t = 1)]
+        window: usize,
+    },
+}
+
+impl Kind {
+    /// Connects.
+    pub(crate) fn start(self, port: u16) -> io::Result<Box<dyn Workload>> {
+        Ok(match self {
+            Self::Flood { connections, size } => {
+                Box::new(flood::Flood::start(port, connections, size)?)
+            }
+            Self::Paced { connections, size, rate } => {
+                Box::new(paced::Paced::start(port, connections, size, rate)?)
+            }
+            Self::Echo { size } => Box::new(echo::Echo::start(port, size)?),
+            Self::FanOut { subscribers, size, window } => {
+                Box::new(fan_out::FanOut::start(port, subscribers, size, window)?)
+            }
+        })
+    }
+}
