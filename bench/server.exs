@@ -1,0 +1,43 @@
+# A server to be measured. It is that of the MQTT.Server that `elixir -pa` brings: this library's
+# or that of 0.2.2.
+#
+#     server.exs LISTENER [--buffer BYTES] [--nodelay]
+#
+# The listener `gen_tcp` accepts with :gen_tcp and gives the sockets to MQTT.Server.enter_loop/3.
+# Prints the port and the process id, and ends with its standard input.
+
+Code.require_file("handler.ex", __DIR__)
+
+defmodule Bench.Server do
+  def main([listener | options]) do
+    # 0.2.2 crashes when a client leaves in a way it does not know.
+    Logger.configure(level: :none)
+    {options, []} = OptionParser.parse!(options, strict: [buffer: :integer, nodelay: :boolean])
+    {:ok, _} = Supervisor.start_link([Bench.Handler], strategy: :one_for_one)
+    IO.puts("#{listen(listener, options)} #{System.pid()}")
+    IO.read(:eof)
+  end
+
+  defp listen("gen_tcp", options) do
+    options = [:binary, active: false, ip: {127, 0, 0, 1}, backlog: 1024] ++ options
+    {:ok, listener} = :gen_tcp.listen(0, options)
+    :proc_lib.spawn_link(fn -> accept(listener) end)
+    {:ok, port} = :inet.port(listener)
+    port
+  end
+
+  defp accept(listener) do
+    {:ok, socket} = :gen_tcp.accept(listener)
+    pid = :proc_lib.spawn(fn -> serve(socket) end)
+    :ok = :gen_tcp.controlling_process(socket, pid)
+    send(pid, :yours)
+    accept(listener)
+  end
+
+  defp serve(socket) do
+    receive do: (:yours -> :ok)
+    MQTT.Server.enter_loop(Bench.Handler, [], MQTT.Transport.new(:tcp, socket))
+  end
+end
+
+Bench.Server.main(System.argv())
