@@ -16,6 +16,7 @@ defmodule Bench.Run do
   # Name, whose modules, arguments of server.exs. The first is what the others are compared with.
   @servers [
     {"this", :ours, ~w(gen_tcp)},
+    {"this, MQTT.Listener", :ours, ~w(native)},
     {"0.2.2", :baseline, ~w(gen_tcp)},
     {"0.2.2, buffer: 65536", :baseline, ~w(gen_tcp --buffer 65536)},
     {"0.2.2, also nodelay: true", :baseline, ~w(gen_tcp --buffer 65536 --nodelay)}

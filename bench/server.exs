@@ -3,8 +3,8 @@
 #
 #     server.exs LISTENER [--buffer BYTES] [--nodelay]
 #
-# The listener `gen_tcp` accepts with :gen_tcp and gives the sockets to MQTT.Server.enter_loop/3.
-# Prints the port and the process id, and ends with its standard input.
+# LISTENER is `native` for MQTT.Listener, or `gen_tcp`, which gives its sockets to
+# MQTT.Server.enter_loop/3. Prints the port and the process id, and ends with its standard input.
 
 Code.require_file("handler.ex", __DIR__)
 
@@ -16,6 +16,13 @@ defmodule Bench.Server do
     {:ok, _} = Supervisor.start_link([Bench.Handler], strategy: :one_for_one)
     IO.puts("#{listen(listener, options)} #{System.pid()}")
     IO.read(:eof)
+  end
+
+  defp listen("native", []) do
+    options = [ip: {127, 0, 0, 1}, port: 0, handler: {Bench.Handler, []}]
+    {:ok, _} = Application.ensure_all_started(:mqtt)
+    {:ok, listener} = MQTT.Listener.start_link(options)
+    MQTT.Listener.info(listener).port
   end
 
   defp listen("gen_tcp", options) do

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Between two echoes of the connection that measures.
-const PROBE_PAUSE: Duration = Duration::from_millis(5);
+const PROBE_PAUSE: Duration = Duration::from_millis(2);
 
 pub(crate) struct Paced {
     clients: Vec<Client>,
