@@ -26,7 +26,7 @@ defmodule Bench.Baseline do
 
   defp fetch do
     Mix.install([{:mqtt, "0.2.2"}])
-    :code.lib_dir(:mqtt, :ebin)
+    Path.join(:code.lib_dir(:mqtt), "ebin")
   rescue
     error -> fail("Mix cannot fetch it: #{Exception.message(error)}")
   end
