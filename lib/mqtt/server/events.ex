@@ -17,12 +17,10 @@ defmodule MQTT.Server.Events do
   @doc "Runs the callbacks for the events. Commands come behind those that there are."
   @spec handle([tuple | :pingreq | :disconnect], module, term, commands) ::
           {:ok, term, commands} | {:stop, term, term, commands}
-  def handle([{:publish, topic, message, opts} | events], module, state, commands) do
-    case publish(module, topic, message, opts, state) do
-      {:ok, state} -> handle(events, module, state, commands)
-      {:ok, state, actions} -> act(actions, state, commands, events, module)
-      other -> stop(other, state, commands)
-    end
+  def handle([{:publish, _, _, _} | _] = events, module, state, commands) do
+    # Found once, where module.handle_publish would be looked up for each message.
+    handle_publish = Function.capture(module, :handle_publish, 4)
+    publishes(events, handle_publish, module, state, commands)
   end
 
   def handle([{:subscribe, id, filters} | events], module, state, commands) do
@@ -50,6 +48,25 @@ defmodule MQTT.Server.Events do
   def handle([:disconnect | _], _module, state, commands), do: {:stop, :normal, state, commands}
 
   def handle([], _module, state, commands), do: {:ok, state, commands}
+
+  defp publishes([{:publish, topic, message, opts} | events], callback, module, state, commands) do
+    case publish(callback, topic, message, opts, state) do
+      {:ok, state} ->
+        publishes(events, callback, module, state, commands)
+
+      {:ok, state, actions} ->
+        case add(actions, commands) do
+          {:ok, commands} -> publishes(events, callback, module, state, commands)
+          {:error, reason, commands} -> {:stop, reason, state, commands}
+        end
+
+      other ->
+        stop(other, state, commands)
+    end
+  end
+
+  defp publishes(events, _callback, module, state, commands),
+    do: handle(events, module, state, commands)
 
   defp act(actions, state, commands, events, module) do
     case add(actions, commands) do
@@ -137,8 +154,8 @@ defmodule MQTT.Server.Events do
     {ArgumentError.exception("the action #{shown} cannot be carried out: #{why}"), []}
   end
 
-  defp publish(module, topic, message, opts, state) do
-    module.handle_publish(topic, message, opts, state)
+  defp publish(callback, topic, message, opts, state) do
+    callback.(topic, message, opts, state)
   catch
     kind, value -> caught(kind, value, __STACKTRACE__)
   end

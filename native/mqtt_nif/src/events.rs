@@ -23,6 +23,9 @@ pub(crate) struct Batch<'a> {
     size: usize,
 }
 
+/// A topic name and its term.
+type Topic<'a, 'b> = (&'b str, Option<Term<'a>>);
+
 /// Why no further packet was read.
 pub(crate) enum Stop {
     /// The next packet has so many bytes, as far as can be told.
@@ -61,14 +64,16 @@ impl<'a> Batch<'a> {
     }
 
     /// Runs the state machine over the bytes from `start` on, and says where it stopped and why.
-    pub(crate) fn run(
+    pub(crate) fn run<'b>(
         &mut self,
         connection: &mut Connection,
-        source: &mut Source<'a, '_>,
+        source: &mut Source<'a, 'b>,
         start: usize,
     ) -> (usize, Stop) {
         let mut at = start;
         let mut turns = 0;
+        // The topic of the last message, which often is that of the next.
+        let mut topic: Topic<'a, 'b> = ("", None);
         let stop = loop {
             if turns == MAX_PACKETS {
                 break Stop::Full;
@@ -79,6 +84,11 @@ impl<'a> Batch<'a> {
                 // Alone it is answered here, and behind other events by the owner, in its turn.
                 Ok(Received::Event(Event::Pingreq, length)) if self.events.is_empty() => {
                     connection.pingresp(&mut self.output);
+                    at += length;
+                }
+                Ok(Received::Event(Event::Publish(publish), length)) => {
+                    let event = self.publish(&publish, &mut topic, source);
+                    self.events.push(event.as_c_arg());
                     at += length;
                 }
                 Ok(Received::Event(event, length)) => {
@@ -103,7 +113,7 @@ impl<'a> Batch<'a> {
     fn event(&mut self, event: &Event<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
         let env = self.env;
         match event {
-            Event::Publish(publish) => self.publish(publish, source),
+            Event::Publish(publish) => self.publish(publish, &mut ("", None), source),
             Event::Connect(connect) => (atoms::connect(), params(env, connect, source)).encode(env),
             Event::Subscribe(subscribe) => subscribe_event(env, subscribe, source),
             Event::Unsubscribe(unsubscribe) => unsubscribe_event(env, unsubscribe, source),
@@ -112,7 +122,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn publish(&mut self, publish: &Publish<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
+    fn publish<'b>(
+        &mut self,
+        publish: &Publish<'b>,
+        last: &mut Topic<'a, 'b>,
+        source: &mut Source<'a, '_>,
+    ) -> Term<'a> {
         let env = self.env;
         let [plain, retained] = &mut self.options;
         let options = if publish.retain { retained } else { plain };
@@ -124,7 +139,14 @@ impl<'a> Batch<'a> {
             ];
             map(env, &entries)
         });
-        let topic = source.term(publish.topic.as_bytes());
+        let topic = match *last {
+            (name, Some(term)) if name == publish.topic => term,
+            _ => {
+                let term = source.term(publish.topic.as_bytes());
+                *last = (publish.topic, Some(term));
+                term
+            }
+        };
         let payload = source.term(publish.payload);
         (atoms::publish(), topic, payload, options).encode(env)
     }

@@ -118,6 +118,8 @@ impl<'a, 'b> Source<'a, 'b> {
                 return shared.to_term(self.env);
             }
         }
-        binary(self.env, part).to_term(self.env)
+        let mut copy = NewBinary::new(self.env, part.len());
+        copy.as_mut_slice().copy_from_slice(part);
+        copy.into()
     }
 }
