@@ -4,7 +4,7 @@ defmodule MQTT.Server.Connection do
   # actions, and these go back as commands, a batch in one call. No protocol is known here.
   #
   # What the handler publishes while messages wait in the mailbox is corked: it is written when the
-  # messages that were there have been handled, or when `@max_corked` commands or `@max_corked_bytes`
+  # messages that were there have been handled and no more have come, or when `@max_corked` commands or `@max_corked_bytes`
   # of messages wait, or when a reply is among them.
   #
   # Until CONNECT is accepted there is no state of the handler, so calls, casts and messages are
@@ -23,12 +23,19 @@ defmodule MQTT.Server.Connection do
 
   @enforce_keys [:module, :state, :connection, :io, :corked]
   defstruct @enforce_keys ++
-              [phase: :connecting, params: %{}, kept: [], timer: nil, last_chance: false]
+              [
+                phase: :connecting,
+                marked: false,
+                params: %{},
+                kept: [],
+                timer: nil,
+                last_chance: false
+              ]
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
   # io: :native, or {:ssl, socket} when the bytes are read and written here
   # params: what is known about the connection besides CONNECT
-  # corked: commands to be written
+  # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
 
   @rejections %{
@@ -112,7 +119,16 @@ defmodule MQTT.Server.Connection do
   def handle_cast(request, s), do: keep({:cast, request}, s)
 
   @impl true
-  def handle_info({:"$mqtt", :flush}, s), do: flush(s)
+  # The messages that were in the mailbox have been handled. Those who have more for this process may
+  # be waiting for the scheduler: they get their turn, until nothing has come of it. When nobody
+  # waits, this costs a message.
+  def handle_info({:"$mqtt", {:cork, before}}, %{corked: {_, count, _, _}} = s)
+      when count > before do
+    :erlang.yield()
+    {:noreply, mark(count, s)}
+  end
+
+  def handle_info({:"$mqtt", {:cork, _before}}, s), do: flush(%{s | marked: false})
   def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> read() |> and_then(&check_time/1)
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
@@ -282,7 +298,7 @@ defmodule MQTT.Server.Connection do
 
   defp act([], s), do: {:noreply, s}
 
-  defp act(actions, %{corked: {_, before, _, _}} = s) do
+  defp act(actions, s) do
     case Events.add(actions, s.corked) do
       {:ok, {_, count, bytes, replies?} = corked} ->
         s = %{s | corked: corked}
@@ -290,14 +306,18 @@ defmodule MQTT.Server.Connection do
         if replies? or count >= @max_corked or bytes >= @max_corked_bytes do
           flush(s)
         else
-          # Behind the messages that are in the mailbox now.
-          if before == 0, do: send(self(), {:"$mqtt", :flush})
-          {:noreply, s}
+          {:noreply, if(s.marked, do: s, else: mark(0, s))}
         end
 
       {:error, reason, corked} ->
         {:stop, reason, %{s | corked: corked}}
     end
+  end
+
+  # Behind the messages that are in the mailbox now.
+  defp mark(count, s) do
+    send(self(), {:"$mqtt", {:cork, count}})
+    %{s | marked: true}
   end
 
   defp flush(%{corked: {[], _, _, _}} = s), do: write_ssl(s)
