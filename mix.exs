@@ -12,6 +12,8 @@ defmodule MQTT.MixProject do
       elixir: "~> 1.14",
       compilers: [:mqtt_native | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
+      # Files under test/ that are neither tests nor their support.
+      test_ignore_filters: [~r"^test/fixture_app/", "test/compat/handlers.ex"],
       start_permanent: Mix.env() == :prod,
       package: package(),
       docs: docs(),

@@ -247,7 +247,7 @@ defmodule MQTT.PacketTest do
     {:ok, bytes} = Packet.encode(%{type: :publish, topic: "a", payload: long}, 4)
     {:ok, packet, ""} = Packet.decode(bytes, 4)
     assert :binary.referenced_byte_size(packet.payload) == byte_size(bytes)
-    assert :binary.referenced_byte_size(packet.topic) == 1
+    assert :binary.referenced_byte_size(packet.topic) <= 8
   end
 
   describe "mqtt_packet" do

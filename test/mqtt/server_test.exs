@@ -40,9 +40,10 @@ defmodule MQTT.ServerTest do
 
   # Not at a listener, where no process exists before CONNECT.
   for transport <- [:tcp, :socket, :ssl] do
-    test "#{transport}: what comes before CONNECT is handled behind it, in order" do
+    @tag transport: transport
+    test "#{transport}: what comes before CONNECT is handled behind it, in order",
+         %{transport: transport} do
       test = self()
-      transport = unquote(transport)
       prepare = fn _socket -> send(test, {:process, self()}) end
       server = [module: Told, args: {self(), false}, transport: transport, prepare: prepare]
       client = server |> Acceptor.start() |> open(tls: transport == :ssl)

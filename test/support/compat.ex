@@ -13,11 +13,14 @@ defmodule MQTT.Test.Compat do
   end
 
   @doc "Defines the test once for each transport, which it finds as `transport`."
-  defmacro test_each(name, context \\ quote(do: _), do: block) do
+  defmacro test_each(name, pattern \\ quote(do: _), do: block) do
     for transport <- @transports do
       quote do
-        test unquote("#{transport}: #{name}"), unquote(context) do
-          var!(transport) = unquote(transport)
+        @tag transport: unquote(transport)
+        test unquote("#{transport}: #{name}"), context do
+          unquote(pattern) = context
+          var!(transport) = context.transport
+          _ = var!(transport)
           unquote(block)
         end
       end

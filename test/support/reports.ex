@@ -10,9 +10,13 @@ defmodule MQTT.Test.Reports do
   end
 
   @doc false
-  def log(%{meta: %{pid: pid}, msg: msg}, %{config: %{test: test}}) do
+  def log(%{meta: %{pid: pid} = meta, msg: msg}, %{config: %{test: test}}) do
     # Not the event itself, whose state refers to the connection.
-    label = with {:report, %{label: label}} <- msg, do: label
-    send(test, {:report, pid, if(is_tuple(label), do: label, else: :other)})
+    send(test, {:report, pid, label(msg, meta)})
   end
+
+  defp label({:report, %{label: label}}, _meta), do: label
+  # Current Elixir has translated it to text already.
+  defp label(_msg, %{crash_reason: _}), do: {:gen_server, :terminate}
+  defp label(_msg, _meta), do: :other
 end
