@@ -207,6 +207,12 @@ impl Session {
         self.under_way
     }
 
+    /// Bytes of the messages that wait or are under way, as [`SessionLimits::bytes`] counts them.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Messages of QoS 2 from the client that it has not released.
     #[must_use]
     pub fn unreleased(&self) -> usize {
