@@ -393,6 +393,16 @@ impl Connection {
             return Ok(Written::Head);
         }
         let alias = self.chosen_aliases.look_up(publish.topic);
+        self.write_adapted(publish, alias, seconds_left, output)
+    }
+
+    fn write_adapted(
+        &mut self,
+        publish: &Publish<'_>,
+        alias: Alias,
+        seconds_left: Option<u32>,
+        output: &mut impl BufMut,
+    ) -> Result<Written, Error> {
         if alias == Alias::None && seconds_left.is_none() {
             return self.write_fitting(publish, output);
         }
@@ -406,8 +416,13 @@ impl Connection {
                 self.write_fitting(&Publish { topic, properties, ..*publish }, output)
             });
         self.scratch = properties;
-        if matches!(result, Ok(Written::Head)) {
-            self.chosen_aliases.choose(alias, publish.topic);
+        match result {
+            Ok(Written::Head) => self.chosen_aliases.choose(alias, publish.topic),
+            // It may fit without an alias, which is longer than a short topic or comes on top of it.
+            Ok(Written::TooLarge) if alias != Alias::None => {
+                return self.write_adapted(publish, Alias::None, seconds_left, output);
+            }
+            _ => {}
         }
         result
     }
