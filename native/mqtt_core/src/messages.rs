@@ -341,7 +341,12 @@ impl Connection {
                 output.extend_from_slice(packet.payload);
                 self.quota = self.quota.saturating_sub(1);
             }
-            Ok(Written::TooLarge) | Err(_) => session.drop_sent(id, Dropped::PacketTooLarge),
+            Ok(Written::TooLarge) | Err(_) => {
+                if session.drop_sent(id, Dropped::PacketTooLarge) {
+                    let put = self.put_ack(Packet::Pubrel, Ack::new(id), output);
+                    debug_assert!(put.is_ok(), "a PUBREL without properties can be written");
+                }
+            }
         }
     }
 

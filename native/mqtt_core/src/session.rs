@@ -479,14 +479,20 @@ impl Session {
         self.tell(reference, Delivery::Dropped(dropped));
     }
 
-    /// A message that was under way can't be sent again.
-    pub(crate) fn drop_sent(&mut self, id: PacketId, dropped: Dropped) {
-        if let Some(Slot::Sent(_, message)) = self.slot(id) {
-            let (size, reference) = (message.size(), message.reference);
-            self.bytes -= size;
-            self.drop_message(reference, dropped);
+    /// A message that was under way can't be sent again. Says whether PUBREL is due: the client may
+    /// have the message, and would take another one of QoS 2 with its identifier for the same.
+    pub(crate) fn drop_sent(&mut self, id: PacketId, dropped: Dropped) -> bool {
+        let Some(Slot::Sent(number, message)) = self.slot(id) else { return false };
+        let (number, size, reference) = (*number, message.size(), message.reference);
+        let release = message.qos == Qos::ExactlyOnce;
+        self.bytes -= size;
+        self.drop_message(reference, dropped);
+        if !release {
             self.release_id(id);
+        } else if let Some(slot) = self.slot_mut(id) {
+            *slot = Slot::Released(number);
         }
+        release
     }
 
     /// The first message that waits.
