@@ -2,10 +2,13 @@
 
 use core::hash::{BuildHasherDefault, Hasher};
 use mqtt_codec::PacketId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A map by packet identifier. They are 16 bits, which no client can make collide.
 pub(crate) type IdMap<T> = HashMap<PacketId, T, BuildHasherDefault<IdHasher>>;
+
+/// A set of packet identifiers.
+pub(crate) type IdSet = HashSet<PacketId, BuildHasherDefault<IdHasher>>;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct IdHasher(u64);

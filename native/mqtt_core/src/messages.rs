@@ -212,7 +212,7 @@ impl Connection {
                 Ok(())
             }
             // What a session that is gone had sent may be acknowledged yet.
-            Acknowledged::Unknown | Acknowledged::Release => Ok(()),
+            Acknowledged::Unknown | Acknowledged::DoneEarlier | Acknowledged::Release => Ok(()),
             Acknowledged::Unexpected => Err(Violation::UnexpectedPacket.into()),
         }
     }
@@ -340,6 +340,7 @@ impl Connection {
             Ok(Written::Head) => {
                 output.extend_from_slice(packet.payload);
                 self.quota = self.quota.saturating_sub(1);
+                session.resent(id);
             }
             Ok(Written::TooLarge) | Err(_) => {
                 if session.drop_sent(id, Dropped::PacketTooLarge) {

@@ -2,7 +2,7 @@
 //! those that it has sent, and its subscriptions (section 4.1).
 
 use crate::Millis;
-use crate::ids::IdMap;
+use crate::ids::{IdMap, IdSet};
 use crate::message::Message;
 use mqtt_codec::{PacketId, Publish, Qos, ReasonCode, SubscriptionOptions};
 use std::collections::{BTreeMap, VecDeque};
@@ -99,6 +99,8 @@ pub struct Session {
     pub(crate) free: VecDeque<PacketId>,
     /// Messages under way that have to be sent again, in their order.
     resend: VecDeque<PacketId>,
+    /// Messages under way that this connection has not sent, so that they take no place in its quota.
+    earlier: IdSet,
     /// Messages that wait for their turn.
     pub(crate) queue: VecDeque<Message>,
     pub(crate) under_way: usize,
@@ -143,6 +145,8 @@ pub(crate) enum Received {
 pub(crate) enum Acknowledged {
     /// The message's way has ended.
     Done,
+    /// The same, but it had no place in this connection's quota.
+    DoneEarlier,
     /// PUBREL is due.
     Release,
     /// There is no such message.
@@ -171,6 +175,7 @@ impl Session {
             slots: Vec::new(),
             free: VecDeque::new(),
             resend: VecDeque::new(),
+            earlier: IdSet::default(),
             queue: VecDeque::new(),
             under_way: 0,
             bytes: 0,
@@ -327,6 +332,7 @@ impl Session {
         }
         order.sort_unstable();
         self.resend = order.into_iter().map(|(_, id)| id).collect();
+        self.earlier = self.resend.iter().copied().collect();
         known
     }
 
@@ -408,6 +414,11 @@ impl Session {
         }
     }
 
+    /// A message that was under way was sent again, and takes a place in this connection's quota.
+    pub(crate) fn resent(&mut self, id: PacketId) {
+        self.earlier.remove(&id);
+    }
+
     pub(crate) fn message(&self, id: PacketId) -> Option<&Message> {
         match self.slot(id)? {
             Slot::Sent(_, message) => Some(message),
@@ -432,8 +443,7 @@ impl Session {
                     Delivery::Acknowledged
                 };
                 self.tell(reference, delivery);
-                self.release_id(id);
-                Acknowledged::Done
+                self.done(id)
             }
             Some(Slot::Free) | None => Acknowledged::Unknown,
             Some(_) => Acknowledged::Unexpected,
@@ -464,10 +474,7 @@ impl Session {
     /// PUBCOMP.
     pub(crate) fn complete(&mut self, id: PacketId) -> Acknowledged {
         match self.slot(id) {
-            Some(Slot::Released(_)) => {
-                self.release_id(id);
-                Acknowledged::Done
-            }
+            Some(Slot::Released(_)) => self.done(id),
             Some(Slot::Free) | None => Acknowledged::Unknown,
             Some(Slot::Sent(..)) => Acknowledged::Unexpected,
         }
@@ -488,6 +495,7 @@ impl Session {
         self.bytes -= size;
         self.drop_message(reference, dropped);
         if !release {
+            self.earlier.remove(&id);
             self.release_id(id);
         } else if let Some(slot) = self.slot_mut(id) {
             *slot = Slot::Released(number);
@@ -529,6 +537,11 @@ impl Session {
         if reference != 0 {
             self.deliveries.push_back((reference, delivery));
         }
+    }
+
+    fn done(&mut self, id: PacketId) -> Acknowledged {
+        self.release_id(id);
+        if self.earlier.remove(&id) { Acknowledged::DoneEarlier } else { Acknowledged::Done }
     }
 
     fn release_id(&mut self, id: PacketId) {
