@@ -338,19 +338,20 @@ impl Session {
 
     /// Forgets everything but its limits [MQTT-3.1.2-4], in MQTT 3.1.1 [MQTT-3.1.2-6].
     pub fn clear(&mut self) {
-        let mut references = VecDeque::new();
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let mut dropped = self.dropped;
         let sent = self.slots.iter().filter_map(|slot| match slot {
             Slot::Sent(_, message) => Some(message),
             _ => None,
         });
-        for message in sent.chain(&self.queue).filter(|message| message.reference != 0) {
-            references.push_back((message.reference, Delivery::Dropped(Dropped::Discarded)));
+        for message in sent.chain(&self.queue) {
+            dropped += 1;
+            if message.reference != 0 {
+                deliveries.push_back((message.reference, Delivery::Dropped(Dropped::Discarded)));
+            }
         }
-        let dropped = self.dropped + self.under_way + self.queue.len();
         let fresh = Self::new(self.limits);
         let subscriptions = self.subscriptions.is_some().then(BTreeMap::new);
-        let mut deliveries = std::mem::take(&mut self.deliveries);
-        deliveries.append(&mut references);
         *self = Self { subscriptions, deliveries, dropped, next: self.next, ..fresh };
     }
 
