@@ -225,6 +225,12 @@ impl Ledger {
                 None => assert_eq!(up.content.qos, Qos::AtMostOnce, "{number} is lost: {up:?}"),
             }
         }
+        // Of those that have no reference, only the number of the dropped ones is known.
+        let lost = |down: &&Down| {
+            !down.referenced && down.content.qos > Qos::AtMostOnce && down.taken + down.refused == 0
+        };
+        let lost = self.down.iter().filter(lost).count();
+        assert!(self.dropped + lost <= dropped, "{lost} messages are lost");
         if self.down.iter().all(|down| down.referenced) {
             assert_eq!(self.dropped, dropped);
         }

@@ -24,7 +24,7 @@ struct World {
 /// One case: something happens for a while, and then all comes to rest.
 pub(crate) fn run(seed: u64) {
     let mut world = World::new(seed);
-    for _ in 0..20 + world.rng.below(150) {
+    for _ in 0..20 + world.rng.below(400) {
         world.step();
     }
     world.settle();
@@ -40,8 +40,8 @@ impl World {
             ..Config::default()
         };
         let limits = SessionLimits {
-            messages: rng.pick(&[1, 3, 8, 1000]),
-            bytes: rng.pick(&[100, 500, 2000, 1_000_000]),
+            messages: rng.pick(&[1, 4, 20, 1000]),
+            bytes: rng.pick(&[300, 1000, 1_000_000]),
         };
         let version = rng.pick(&[Version::V3_1_1, Version::V5, Version::V5]);
         Self {
@@ -78,7 +78,7 @@ impl World {
                 }
             }
             86..93 => self.pump(),
-            93..96 => self.now += self.rng.below(3_000) as Millis,
+            93..97 => self.now += self.rng.below(3_000) as Millis,
             _ => self.cut(),
         }
     }
