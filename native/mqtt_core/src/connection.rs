@@ -524,7 +524,13 @@ impl Connection {
                 written.push(&property)?;
             }
         }
-        let auth = Auth { reason, properties: written.as_properties() };
+        let mut auth = Auth { reason, properties: written.as_properties() };
+        let short;
+        if !self.peer.wants_problem_information || !self.fits(&Packet::Auth(auth)) {
+            // [MQTT-3.1.2-29] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
+            short = without_texts(&auth.properties);
+            auth.properties = short.as_properties();
+        }
         Packet::Auth(auth).encode(self.version(), output)?;
         let continues = reason == ReasonCode::CONTINUE_AUTHENTICATION;
         if connecting {
