@@ -90,8 +90,8 @@ impl Connection {
     }
 
     fn answered(&mut self, packet_id: PacketId) -> Option<Request> {
-        let first = self.subscribing.front()?;
-        if first.packet_id == packet_id { self.subscribing.pop_front() } else { None }
+        let index = self.subscribing.iter().position(|request| request.packet_id == packet_id)?;
+        self.subscribing.remove(index)
     }
 }
 
