@@ -517,6 +517,10 @@ impl Connection {
         if !connecting && !again {
             return Err(CommandError::WrongState);
         }
+        if reason == ReasonCode::RE_AUTHENTICATE {
+            // That is the client's to say (section 3.15.2.1).
+            return Err(Error::InvalidReasonCode.into());
+        }
         let mut written = PropertiesBuf::default();
         written.push(&Property::AuthenticationMethod(method))?;
         for property in properties.iter() {
