@@ -558,6 +558,10 @@ impl Connection {
     ) -> Result<(), CommandError> {
         if self.state == State::Connected && self.version() >= Version::V5 {
             let properties = Properties::from_bytes(properties.as_bytes(), Place::Disconnect)?;
+            // [MQTT-3.14.2-2]
+            if properties.iter().any(|p| matches!(p, Property::SessionExpiryInterval(_))) {
+                return Err(Error::PropertyNotAllowed.into());
+            }
             let mut disconnect = Disconnect { reason, properties };
             // [MQTT-3.14.2-3] [MQTT-3.14.2-4]
             if !self.fits(&Packet::Disconnect(disconnect)) {
