@@ -289,7 +289,7 @@ impl Server {
         let properties = content.properties();
         let publish = content.publish(properties.as_properties());
         if !self.connection.is_connected() || !self.open {
-            if let Err(dropped) = self.session.enqueue(&publish, reference, now) {
+            if let Err(dropped) = self.session.enqueue(&publish, reference, now, false) {
                 if down.referenced {
                     ledger.told(number, Delivery::Dropped(dropped));
                 }
