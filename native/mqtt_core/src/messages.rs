@@ -258,7 +258,8 @@ impl Connection {
             let _ = session.enqueue(publish, reference, now, true);
             return Ok(Fate::Waiting);
         };
-        let packet = Publish { packet_id: Some(id), ..*publish };
+        // DUP is not that of a message that came in [MQTT-3.3.1-3].
+        let packet = Publish { dup: false, packet_id: Some(id), ..*publish };
         match self.write_head(&packet, None, output)? {
             Written::TooLarge => {
                 session.drop_message(reference, Dropped::PacketTooLarge);
