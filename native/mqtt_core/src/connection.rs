@@ -375,7 +375,11 @@ impl Connection {
         let version = self.version();
         let mut written = PropertiesBuf::default();
         if version >= Version::V5 {
-            let properties = Properties::from_bytes(properties.as_bytes(), Place::Connack)?;
+            match Properties::from_bytes(properties.as_bytes(), Place::Connack) {
+                // The method is what the library adds.
+                Ok(_) | Err(Error::AuthenticationDataWithoutMethod) => {}
+                Err(error) => return Err(error.into()),
+            }
             self.settle(&properties, assigned_client_id, &mut written)?;
         }
         let known = session.begin(clean);
