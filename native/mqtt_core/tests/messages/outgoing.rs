@@ -19,6 +19,12 @@ fn each_qos_on_the_wire() {
 }
 
 #[test]
+fn dup_is_not_passed_on_mqtt_3_3_1_3() {
+    let forwarded = Publish { dup: true, ..message(QOS_1, b"") };
+    assert_eq!(Server::v3().sends(&forwarded, 0), [0x32, 5, 0, 1, b't', 0, 1]);
+}
+
+#[test]
 fn puback_ends_a_message_mqtt_4_3_2_3() {
     let mut server = Server::v3();
     server.sends(&message(QOS_1, b""), 5);
