@@ -347,6 +347,9 @@ fn connection_accept<'a>(
     let mut connack = Vec::new();
     let accepted =
         side.state.accept(clock::now(), clean, client_id, properties, &mut session, &mut connack);
+    if let Err(core::CommandError::ClientTakesTooLittle) = accepted {
+        return close(env, (atoms::protocol_error(), atoms::packet_too_large())).encode(env);
+    }
     if let Err(error) = accepted {
         return env.error_tuple((atoms::bad_action(), terms::name(env, error.name())));
     }
