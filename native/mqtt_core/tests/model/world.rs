@@ -112,12 +112,31 @@ impl World {
         if rng.chance(40) {
             let session = &self.server.session;
             let bytes = session.export(self.now, self.now + 1_000_000);
-            let (size, waiting, under, unreleased, dropped) = (session.bytes(), session.waiting(), session.under_way(), session.unreleased(), session.dropped());
-            let restored = mqtt_core::Session::import(&bytes, self.server.limits, self.now, self.now + 1_000_000).unwrap();
-            assert_eq!((size, waiting, under, dropped), (restored.bytes(), restored.waiting(), restored.under_way(), restored.dropped()));
+            let (size, waiting, under, unreleased, dropped) = (
+                session.bytes(),
+                session.waiting(),
+                session.under_way(),
+                session.unreleased(),
+                session.dropped(),
+            );
+            let restored = mqtt_core::Session::import(
+                &bytes,
+                self.server.limits,
+                self.now,
+                self.now + 1_000_000,
+            )
+            .unwrap();
+            assert_eq!(
+                (size, waiting, under, dropped),
+                (restored.bytes(), restored.waiting(), restored.under_way(), restored.dropped())
+            );
             assert!(restored.unreleased() <= unreleased);
             self.server.session = restored;
-            for down in &mut self.ledger.down { if down.outcome.is_none() { down.referenced = false; } }
+            for down in &mut self.ledger.down {
+                if down.outcome.is_none() {
+                    down.referenced = false;
+                }
+            }
         }
         self.server.begin(self.now, client);
         let window = usize::from(self.server.config.receive_maximum);
