@@ -79,6 +79,30 @@ defmodule MQTT.SessionTest do
     end
   end
 
+  test_each "megabytes that wait come in order to a client that reads late" do
+    session = Session.new()
+    {port, opts} = serve_session(transport, session)
+    client = resume(port, opts, 0)
+    close(client)
+    assert_receive {:terminate, _, _}
+    payload = String.duplicate("x", 2_000)
+    for n <- 1..1_500, do: :ok = Session.publish(session, "a", [<<n::32>>, payload], %{qos: 1})
+
+    client = resume(port, opts, 1)
+    assert_receive {:init, _, _}
+    assert_receive {:init, pid, _}
+    # It has sent what the window and the socket take.
+    _ = :sys.get_state(pid)
+
+    for n <- 1..1_500 do
+      assert <<0x32, _, _, 1::16, "a", id::16, ^n::32, ^payload::binary>> = recv(client)
+      send_bytes(client, <<0x40, 2, id::16>>)
+    end
+
+    assert_open(client)
+    assert %{inflight: 0, queued: 0} = Session.info(session)
+  end
+
   test "Clean Session begins anew [MQTT-3.1.2-6]" do
     session = Session.new()
     {port, opts} = serve_session(:tcp, session)
