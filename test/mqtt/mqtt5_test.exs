@@ -295,6 +295,59 @@ defmodule MQTT.Mqtt5Test do
     end
   end
 
+  test "the will waits for its delay, the end of the session, or for ever [MQTT-3.1.3-9]" do
+    session = MQTT.Session.new()
+    init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end
+    {port, opts} = served(:tcp, %{init: init})
+
+    leave = fn delay, expiry ->
+      will = %{topic: "will", payload: "", properties: %{will_delay_interval: delay}}
+      properties = %{session_expiry_interval: expiry}
+      {client, _} = connect_5(port, opts, will: will, properties: properties, clean_start: false)
+      close(client)
+      assert_receive {:terminate, {:shutdown, :closed}, ^session}
+    end
+
+    # Whichever is over first.
+    for {delay, expiry} <- [{60, 0}, {60, 1}, {1, 60}] do
+      leave.(delay, expiry)
+      assert_receive {:handle_publish, ["will", "", _]}, 5_000
+    end
+
+    # A client that comes back in time is not dead, one that begins anew is as good as that.
+    leave.(60, 60)
+    {client, _} = connect_5(port, opts, clean_start: false)
+    send_packet(client, %{type: :disconnect})
+    assert_receive {:terminate, :normal, _}
+    leave.(60, 60)
+    refute_received {:handle_publish, _}
+    {client, _} = connect_5(port, opts, clean_start: true)
+    assert_receive {:handle_publish, ["will", "", _]}
+    close(client)
+  end
+
+  test "a connection that is taken over leaves its will, unless that was to wait" do
+    session = MQTT.Session.new()
+    init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end
+    {port, opts} = served(:tcp, %{init: init})
+
+    for {delay, clean, published?} <- [
+          {0, false, true},
+          {60, false, false},
+          {60, true, true}
+        ] do
+      will = %{topic: "will", payload: "", properties: %{will_delay_interval: delay}}
+      properties = %{session_expiry_interval: 60}
+      {_first, _} = connect_5(port, opts, will: will, properties: properties, clean_start: false)
+      {second, _} = connect_5(port, opts, properties: properties, clean_start: clean)
+      if published?, do: assert_receive({:handle_publish, ["will", "", _]})
+      assert_receive {:terminate, {:shutdown, :session_taken_over}, _}
+      refute_received {:handle_publish, _}
+      close(second)
+      assert_receive {:terminate, _, _}
+    end
+  end
+
   describe "enhanced authentication" do
     @method %{authentication_method: "SCRAM"}
 

@@ -25,6 +25,7 @@ defmodule MQTT.SessionTest do
     {port, opts} = serve_session(transport, session)
     client = resume(port, opts, 0)
     assert_receive {:init, pid, _}
+    ref = Process.monitor(pid)
     qos = fn n -> 1 + rem(n, 2) end
     actions = for n <- 1..4, do: {:publish, "a", "#{n}", %{qos: qos.(n)}}
     :acted = GenServer.call(pid, {:act, actions})
@@ -34,6 +35,7 @@ defmodule MQTT.SessionTest do
     assert recv(client) == <<0x62, 2, 3::16>>
     close(client)
     assert_receive {:terminate, _, ^session}
+    assert_receive {:DOWN, ^ref, _, _, _}
     assert %{inflight: 3, queued: 0, connection: nil} = Session.info(session)
 
     :ok = Session.publish(session, "a", "5", %{qos: 1})

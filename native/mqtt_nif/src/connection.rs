@@ -338,7 +338,7 @@ fn connection_accept<'a>(
     };
     let side = &mut *input;
     if let Some(resource) = session {
-        side.session = Session::attach(env, &resource);
+        side.session = Session::attach(env, &resource, clean);
     }
     let Some(mut session) = side.session.access() else {
         return close(env, atoms::session_taken_over()).encode(env);
