@@ -71,6 +71,64 @@ defmodule MQTT.ClientsTest do
     end
   end
 
+  test "paho-mqtt with MQTT 3.1.1 is told what is refused", %{relay: port} do
+    # MQTT_ERR_CONN_LOST
+    assert answers(:paho, port, "3.1.1") ==
+             ["CONNACK 5", "SUBACK 128", "UNSUBACK"] ++
+               ["PUBACK 0", "PUBREC 0", "PUBCOMP 0", "DISCONNECT 7"]
+  end
+
+  test "paho-mqtt with MQTT 5 is told what is refused, and why", %{relay: port} do
+    # It says PUBREL also when the message was refused: packet identifier not found.
+    assert answers(:paho, port, "5") ==
+             ["CONNACK 135 not for you", "SUBACK 135 not for you", "UNSUBACK 17"] ++
+               ["PUBACK 135 not for you", "PUBREC 135 not for you", "PUBCOMP 146"] ++
+               ["DISCONNECT 152 closing time"]
+  end
+
+  test "MQTT.js with MQTT 3.1.1 is told what is refused", %{relay: port} do
+    assert answers(:mqttjs, port, "3.1.1") ==
+             ["CONNACK 5", "SUBACK 128", "UNSUBACK", "PUBACK", "PUBREC", "PUBCOMP"]
+  end
+
+  test "MQTT.js with MQTT 5 is told what is refused, and why", %{relay: port} do
+    assert answers(:mqttjs, port, "5") ==
+             ["CONNACK 135 not for you", "SUBACK 135 not for you", "UNSUBACK 17"] ++
+               ["PUBACK 135 not for you", "PUBREC 135 not for you"] ++
+               ["DISCONNECT 152 closing time"]
+  end
+
+  test "mosquitto_pub, _sub and _rr with MQTT 3.1.1 are told what is refused", %{relay: port} do
+    run = &run_mosquitto(&1, port, "3.1.1", &2, &3, &4)
+    assert {5, said} = run.("pub", 0, "x", ~w(-m x -u forbidden))
+    assert said =~ "received CONNACK (5)"
+    assert {0, said} = run.("sub", 1, "forbidden/#", [])
+    assert said =~ "Subscribed (mid: 1): 128"
+    assert {0, said} = run.("pub", 1, "forbidden/x", ~w(-m x))
+    assert said =~ "received PUBACK (Mid: 1, RC:0)"
+    assert {0, said} = run.("pub", 2, "forbidden/x", ~w(-m x))
+    assert said =~ "received PUBCOMP (Mid: 1, RC:0)"
+    # MOSQ_ERR_CONN_LOST
+    assert {7, _} = run.("rr", 0, "leave", ~w(-m x -e answer))
+  end
+
+  test "mosquitto_pub, _sub and _rr with MQTT 5 are told what is refused", %{relay: port} do
+    run = &run_mosquitto(&1, port, "5", &2, &3, &4)
+    assert {135, said} = run.("pub", 0, "x", ~w(-m x -u forbidden))
+    assert said =~ "received CONNACK (135)"
+    assert {0, said} = run.("sub", 1, "forbidden/#", [])
+    assert said =~ "Subscribed (mid: 1): 135"
+    assert {0, said} = run.("pub", 1, "forbidden/x", ~w(-m x))
+    assert said =~ "Warning: Publish 1 failed: Not authorized.\nnot for you\n"
+    assert {0, said} = run.("pub", 2, "forbidden/x", ~w(-m x))
+    assert said =~ "Warning: Publish 1 failed: Not authorized."
+    assert said =~ "received PUBREC (Mid: 1)"
+    assert {0, said} = run.("pub", 1, "relay/nobody", ~w(-m x))
+    assert said =~ "received PUBACK (Mid: 1, RC:16)"
+    assert {0, said} = run.("rr", 0, "leave", ~w(-m x -e answer))
+    assert said =~ "Received DISCONNECT (152)"
+  end
+
   # From one client, its version and its QoS to another.
   defp exchange(from, to, port) do
     levels = "relay/#{System.unique_integer([:positive])}/"
@@ -89,6 +147,17 @@ defmodule MQTT.ClientsTest do
     # Only where they begin to differ.
     assert Enum.find(Enum.zip(received, expected), fn {got, wanted} -> got != wanted end) == nil
     assert length(received) == @relayed
+  end
+
+  defp answers(client, port, version) do
+    lines = client |> Clients.refusals(port, version) |> open() |> lines_until_exit()
+    for line <- lines, do: line |> String.replace("\t", " ") |> String.trim()
+  end
+
+  defp run_mosquitto(name, port, version, qos, topic, more) do
+    {program, arguments} = Clients.debug("mosquitto_" <> name, port, version, qos, topic, more)
+    {said, status} = System.cmd(program, arguments, stderr_to_stdout: true)
+    {status, said}
   end
 
   # A program whose output has a line that matches, and what the pattern caught in it.
