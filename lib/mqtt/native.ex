@@ -38,6 +38,8 @@ defmodule MQTT.Native do
   def connection_accept(_connection, _session, _clean, _client_id, _properties),
     do: :erlang.nif_error(:not_loaded)
 
+  def connection_new_session(_connection), do: :erlang.nif_error(:not_loaded)
+
   def connection_reject(_connection, _code, _exact, _properties),
     do: :erlang.nif_error(:not_loaded)
 
@@ -56,7 +58,7 @@ defmodule MQTT.Native do
   def session_publish(_session, _topic, _message, _options),
     do: :erlang.nif_error(:not_loaded)
 
-  def session_await(_session), do: :erlang.nif_error(:not_loaded)
+  def session_await(_session, _connection), do: :erlang.nif_error(:not_loaded)
   def session_info(_session), do: :erlang.nif_error(:not_loaded)
   def session_subscriptions(_session), do: :erlang.nif_error(:not_loaded)
   def session_clear(_session), do: :erlang.nif_error(:not_loaded)

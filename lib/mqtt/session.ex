@@ -64,6 +64,9 @@ defmodule MQTT.Session do
   @spec current() :: t | nil
   def current, do: Process.get(:"$mqtt_session")
 
+  @doc false
+  def put_current(session), do: Process.put(:"$mqtt_session", session)
+
   @doc """
   Puts a message into the session. If the client is connected it is sent at once, otherwise when it
   comes back. Options are `:qos`, `:max_qos`, `:retain` and `:properties`, as in a publish action.
@@ -105,7 +108,10 @@ defmodule MQTT.Session do
   @spec subscriptions(t) :: [{filter :: String.t(), options :: map}]
   def subscriptions(session), do: Native.session_subscriptions(session)
 
-  @doc "Empties the session, as a client does that connects with Clean Start."
+  @doc """
+  Empties the session, as a client does that connects with Clean Start. Of one that has a connection
+  only what waits and the subscriptions are forgotten.
+  """
   @spec clear(t) :: :ok
   def clear(session), do: Native.session_clear(session)
 

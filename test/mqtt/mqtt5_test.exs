@@ -295,6 +295,37 @@ defmodule MQTT.Mqtt5Test do
     end
   end
 
+  test "a will that the server does not offer is refused [MQTT-3.2.2-12] [MQTT-3.2.2-13]" do
+    for {offer, will, code} <- [
+          {%{maximum_qos: 1}, %{qos: 2}, 0x9B},
+          {%{retain_available: 0}, %{retain: true}, 0x9A}
+        ] do
+      init = fn _params, state -> {:ok, state, {:connack, offer}} end
+      {port, opts} = served(:tcp, %{init: init})
+      will = Map.merge(%{topic: "will", payload: ""}, will)
+      {client, connack} = connect_5(port, opts, will: will)
+      assert %{type: :connack, reason_code: ^code} = connack
+      assert_closed(client)
+      refute_received {:terminate, _, _}
+    end
+  end
+
+  test "a client without a session that is kept is told so" do
+    {port, opts} = served(:tcp)
+    {_client, connack} = connect_5(port, opts, properties: %{session_expiry_interval: 60})
+    assert %{properties: %{session_expiry_interval: 0}} = connack
+  end
+
+  test "handle_disconnect/3 may stop, for its own reason" do
+    stops = fn _, _, state -> {:ok, state, [{:disconnect, {:banned, %{}}}]} end
+    {port, opts} = served(:tcp, %{handle_disconnect: stops})
+    {client, _} = connect_5(port, opts)
+    send_packet(client, %{type: :disconnect})
+    assert_receive {:terminate, reason, _}
+    assert reason in [:normal, {:shutdown, {:disconnect, :banned}}]
+    assert_closed(client)
+  end
+
   test "the will waits for its delay, the end of the session, or for ever [MQTT-3.1.3-9]" do
     session = MQTT.Session.new()
     init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end
@@ -416,6 +447,36 @@ defmodule MQTT.Mqtt5Test do
       auth(client, 0x19, "wrong")
       assert %{type: :disconnect, reason_code: 0x87} = packet(client)
       assert_closed(client)
+    end
+
+    test "that fails anew ends with a code that DISCONNECT has" do
+      refuse = fn
+        :continue_authentication, _, state -> {:ok, state}
+        :re_authenticate, _, state -> {:error, {:bad_user_name_or_password, %{}}, state}
+      end
+
+      init = fn _, state -> {:continue, %{authentication_data: "1"}, state} end
+      {port, opts} = served(:tcp, %{init: init, handle_auth: refuse})
+      client = begin(port, opts)
+      auth(client, 0x18, "2")
+      assert %{type: :connack} = packet(client)
+      auth(client, 0x19, "3")
+      assert %{type: :disconnect, reason_code: 0x80} = packet(client)
+      assert_closed(client)
+    end
+
+    test "and a packet that can't be read end the connection for that" do
+      {port, opts} = authenticating(:tcp)
+      client = begin(port, opts)
+      auth(client, 0x18, "4")
+      assert %{type: :connack} = packet(client)
+      properties = Map.put(@method, :authentication_data, "6")
+
+      {:ok, again} = Packet.encode(%{type: :auth, reason_code: 0x19, properties: properties}, 5)
+
+      send_bytes(client, [again, <<0x36, 0>>])
+      assert %{type: :disconnect, reason_code: 0x81} = packet(client)
+      assert_receive {:terminate, {:shutdown, {:protocol_error, :invalid_qos}}, _}
     end
 
     test_each "may fail" do

@@ -203,6 +203,97 @@ defmodule MQTT.SessionTest do
     assert {:error, :invalid} = Session.import(binary_part(stored, 0, byte_size(stored) - 1))
   end
 
+  describe "what comes in one segment with the end" do
+    @disconnect <<0xE0, 0>>
+
+    test "of QoS 2 is not given to the handler again [MQTT-4.3.3-10]" do
+      session = Session.new()
+      {port, opts} = serve_session(:tcp, session)
+      client = resume(port, opts, 0)
+      send_bytes(client, [<<0x34, 6, 1::16, "a", 7::16, "x">>, @disconnect])
+      assert_receive {:handle_publish, _}
+      assert_receive {:terminate, :normal, _}
+      client = resume(port, opts, 1)
+      send_bytes(client, <<0x3C, 6, 1::16, "a", 7::16, "x">>)
+      assert recv(client) == <<0x50, 2, 7::16>>
+      refute_received {:handle_publish, _}
+    end
+
+    test "and was published because of it waits for the next connection" do
+      session = Session.new()
+
+      echo = fn topic, message, _opts, state ->
+        {:ok, state, {:publish, topic, message, %{qos: 1}}}
+      end
+
+      {port, opts} = serve_session(:tcp, session, %{handle_publish: echo})
+      client = resume(port, opts, 0)
+      send_bytes(client, [publish_packet("a", "x"), @disconnect])
+      assert_receive {:terminate, :normal, _}
+      client = resume(port, opts, 1)
+      assert <<0x32, 6, 1::16, "a", _::16, "x">> = recv(client)
+    end
+
+    test "acknowledges what was sent" do
+      {port, opts} = serve_session(:tcp, Session.new())
+      client = resume(port, opts, 0)
+      assert_receive {:init, pid, _}
+      :acted = GenServer.call(pid, {:act, {:publish, "a", "x", %{qos: 1, ref: :mine}}})
+      assert <<0x32, 6, 1::16, "a", id::16, "x">> = recv(client)
+      send_bytes(client, [<<0x40, 2, id::16>>, @disconnect])
+      assert_receive {:handle_delivered, [:mine, :ok]}
+      assert_receive {:terminate, :normal, _}
+      refute_received {:handle_delivered, _}
+    end
+  end
+
+  test "a reference without handle_delivered/3 does no harm" do
+    {port, opts} = serve(:tcp, MQTT.Test.Faulty, {self(), nil})
+    client = connect(port, opts)
+    assert_receive {:connected, pid, _}
+    :acted = GenServer.call(pid, {:act, {:publish, "a", "x", %{qos: 1, ref: :mine}}})
+    close(client)
+    assert_receive {:terminate, {:shutdown, :closed}, _}
+  end
+
+  test "emptying the session of a connected client leaves what is under way" do
+    session = Session.new()
+    {port, opts} = serve_session(:tcp, session, %{}, max_inflight: 2)
+    client = resume(port, opts, 0)
+    for n <- 1..3, do: :ok = Session.publish(session, "a", "#{n}", %{qos: 1})
+    for n <- 1..2, do: assert(<<0x32, 6, 1::16, "a", ^n::16, _>> = recv(client))
+    :ok = Session.clear(session)
+    send_bytes(client, [<<0x40, 2, 1::16>>, <<0x40, 2, 2::16>>])
+    :ok = Session.publish(session, "a", "4", %{qos: 1})
+    assert <<0x32, 6, 1::16, "a", _::16, "4">> = recv(client)
+  end
+
+  test "a session that has ended with its connection begins anew" do
+    session = Session.new()
+    {port, opts} = serve_session(:tcp, session)
+    client = connect(port, opts)
+    assert_receive {:init, pid, _}
+    ref = Process.monitor(pid)
+    close(client)
+    assert_receive {:DOWN, ^ref, _, _, _}
+    :ok = Session.publish(session, "a", "x", %{qos: 1})
+    client = resume(port, opts, 0)
+    assert_open(client)
+  end
+
+  test "{:session, :new} has the limits of the connection" do
+    init = fn _params, state -> {:ok, state, {:session, :new}} end
+    args = Scripted.with_functions(%{init: init})
+    {port, opts} = serve(:tcp, Scripted, args, options: [max_session_messages: 1])
+    client = open(port, opts)
+    send_bytes(client, @kept)
+    assert recv(client) == <<0x20, 2, 0, 0>>
+    close(client)
+    assert_receive {:terminate, _, session}
+    assert :ok = Session.publish(session, "a", "x", %{qos: 1})
+    assert {:error, :queue_full} = Session.publish(session, "a", "x", %{qos: 1})
+  end
+
   test "it holds as much as it may" do
     session = Session.new(max_session_messages: 2)
     assert :ok = Session.publish(session, "a", "", %{qos: 1})

@@ -12,7 +12,7 @@ defmodule MQTT.Server.Connection do
 
   @behaviour :gen_server
 
-  alias MQTT.{Native, Reason, Transport}
+  alias MQTT.{Native, Reason, Session, Transport}
   alias MQTT.Server.{Events, Options, Will}
   alias MQTT.Server.Events.Handler
 
@@ -30,7 +30,6 @@ defmodule MQTT.Server.Connection do
                 params: %{},
                 assigned_id: nil,
                 will: nil,
-                taken_over: nil,
                 refs: %{},
                 kept: [],
                 timer: nil,
@@ -43,7 +42,6 @@ defmodule MQTT.Server.Connection do
   # params: what is known about the connection besides CONNECT, then with it, until it is accepted
   # assigned_id: the client identifier, if we chose it
   # will: what is to be published when the connection ends, if that is ours to see to
-  # taken_over: whether another connection has the session, and whether it began anew
   # refs: what the numbers stand for that messages to the client have
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
@@ -144,9 +142,8 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :session}, s), do: write([], s)
 
-  # Whether the session begins anew matters to the will.
-  def handle_info({:"$mqtt", {:session_taken_over, _clean} = taken_over}, s),
-    do: {:stop, {:shutdown, :session_taken_over}, %{s | taken_over: taken_over}}
+  def handle_info({:"$mqtt", {:session_taken_over, _clean}}, s),
+    do: {:stop, {:shutdown, :session_taken_over}, s}
 
   def handle_info({:"$mqtt", _readable_or_more_or_drained}, s), do: read(s)
   def handle_info({:ssl, socket, data}, %{io: {:ssl, socket}} = s), do: feed(data, s)
@@ -191,13 +188,30 @@ defmodule MQTT.Server.Connection do
 
   @impl true
   def terminate(reason, s) do
-    # An error here is of no more use.
-    _ = flush(s)
+    s = s |> flush() |> state_of()
     _ = say_goodbye(reason, s)
-    if s.phase == :connected, do: s |> publish_will(reason) |> lose() |> finish(reason)
+    if s.phase == :connected, do: finish(reason, s)
   after
     Native.connection_close(s.connection, linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
+  end
+
+  # What a step left behind, where an error is of no more use.
+  defp state_of({:noreply, s}), do: s
+  defp state_of({:stop, _reason, s}), do: s
+
+  # terminate/2 comes last, also when one of the callbacks before it raises.
+  defp finish(reason, s) do
+    s =
+      try do
+        s |> publish_will() |> lose()
+      catch
+        kind, value ->
+          s.module.terminate(reason, s.state)
+          :erlang.raise(kind, value, __STACKTRACE__)
+      end
+
+    s.module.terminate(reason, s.state)
   end
 
   # MQTT 5.0 tells the client why, unless that was done or the client is gone.
@@ -208,8 +222,8 @@ defmodule MQTT.Server.Connection do
       case reason do
         :normal -> 0x00
         :shutdown -> Reason.code(:server_shutting_down)
-        {:shutdown, reason} when is_atom(reason) -> Reason.fetch(reason)
-        {:shutdown, _} -> :error
+        {:shutdown, {:protocol_error, violation}} -> Reason.fetch(violation)
+        {:shutdown, reason} -> Reason.fetch(reason)
         _ -> Reason.code(:implementation_specific_error)
       end
 
@@ -221,24 +235,17 @@ defmodule MQTT.Server.Connection do
   end
 
   # The will that was to be published for the handler.
-  defp publish_will(%{will: nil} = s, _reason), do: s
-
-  defp publish_will(s, reason) do
-    reason = if s.taken_over, do: {:shutdown, s.taken_over}, else: reason
-    %{s | state: Will.publish(s.will, reason, s.module, s.state)}
-  end
+  defp publish_will(%{will: nil} = s), do: s
+  defp publish_will(s), do: %{s | state: Will.publish(s.will, s.module, s.state)}
 
   # Nothing more will be known of these.
   defp lose(s) do
-    Enum.reduce(s.refs, s, fn {_number, {:ref, ref}}, s ->
-      case s.module.handle_delivered(ref, {:error, :connection_lost}, s.state) do
-        {:stop, _reason} -> s
-        result -> %{s | state: elem(result, 1)}
-      end
+    s.refs
+    |> Enum.sort()
+    |> Enum.reduce(s, fn {_number, {:ref, ref}}, s ->
+      ref |> tell_delivered({:error, :connection_lost}, s) |> state_of()
     end)
   end
-
-  defp finish(s, reason), do: s.module.terminate(reason, s.state)
 
   # Whether the peer may still be there to read what was sent last.
   defp linger?({:shutdown, reason})
@@ -256,12 +263,11 @@ defmodule MQTT.Server.Connection do
 
   defp received({events, deliveries, next}, s) do
     # What has become of messages comes behind what the client sent.
-    with {:noreply, s} <- received({events, :wait}, s),
-         {:noreply, s} <- delivered(deliveries, s),
-         do: next(s, next)
+    case handle_events(events, s) do
+      {:noreply, s} -> deliveries |> delivered(s) |> and_then(&next(&1, next))
+      {:stop, reason, s} -> {:stop, reason, deliveries |> delivered(s) |> state_of()}
+    end
   end
-
-  defp received({[], next}, s), do: s |> write_ssl() |> and_then(&next(&1, next))
 
   defp received({[{:connect, params}], :decide}, s), do: connect(params, s)
 
@@ -269,14 +275,17 @@ defmodule MQTT.Server.Connection do
     s.module.handle_auth(Reason.name(code), properties, s.state) |> decided(s)
   end
 
-  # Its DISCONNECT.
-  defp received({_events, _next}, %{phase: :authenticating} = s),
-    do: {:stop, {:shutdown, :closed}, s}
+  defp received({events, next}, s), do: events |> handle_events(s) |> and_then(&next(&1, next))
 
-  defp received({events, next}, s) do
+  defp handle_events([], s), do: write_ssl(s)
+
+  # Its DISCONNECT.
+  defp handle_events(_events, %{phase: :authenticating} = s), do: {:stop, {:shutdown, :closed}, s}
+
+  defp handle_events(events, s) do
     case Events.handle(events, s.handler, s.state, s.corked) do
       {:ok, state, commands} ->
-        %{s | state: state, corked: commands} |> flush() |> and_then(&next(&1, next))
+        flush(%{s | state: state, corked: commands})
 
       {:stop, reason, state, commands} ->
         {:stop, reason, %{s | state: state, corked: commands}}
@@ -287,26 +296,25 @@ defmodule MQTT.Server.Connection do
   end
 
   # The client's DISCONNECT. Only one that says nothing else forgets the will [MQTT-3.14.4-3].
-  defp disconnected(code, properties, s) do
-    s = if code == 0x00, do: %{s | will: nil}, else: s
-    name = if code == 0x00, do: :normal_disconnection, else: Reason.name(code)
-    reason = if code == 0x00, do: :normal, else: {:shutdown, {:disconnected, name}}
+  defp disconnected(0x00, properties, s) do
+    disconnected(:normal_disconnection, properties, :normal, %{s | will: nil})
+  end
 
+  defp disconnected(code, properties, s) do
+    name = Reason.name(code)
+    disconnected(name, properties, {:shutdown, {:disconnected, name}}, s)
+  end
+
+  defp disconnected(name, properties, reason, s) do
     if :handle_disconnect in s.handler.optional do
-      case s.module.handle_disconnect(name, properties, s.state) do
-        {:ok, state} -> {:stop, reason, %{s | state: state}}
-        {:ok, state, actions} -> state |> act_last(actions, s) |> elem(1) |> stopped(reason)
-        {:stop, reason} -> {:stop, reason, s}
-        other -> {:stop, {:bad_return_value, other}, s}
+      case s.module.handle_disconnect(name, properties, s.state) |> returned(s) do
+        {:noreply, s} -> {:stop, reason, s}
+        stop -> stop
       end
     else
       {:stop, reason, s}
     end
   end
-
-  defp act_last(state, actions, s), do: act(actions, %{s | state: state})
-
-  defp stopped(s, reason), do: {:stop, reason, s}
 
   # What has become of messages, in the order in which it was found out.
   defp delivered(deliveries, s) do
@@ -388,15 +396,16 @@ defmodule MQTT.Server.Connection do
   defp accept(state, actions, s) do
     {ours, actions} = Enum.split_with(actions, &for_connack?/1)
     properties = for {:connack, map} <- ours, reduce: %{}, do: (all -> Map.merge(all, map))
-    session = session(List.keyfind(ours, :session, 0))
+    session = session(List.keyfind(ours, :session, 0), s)
     will = if List.keymember?(ours, :will, 0), do: Will.new(s.params[:last_will])
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id
-    s = %{s | state: state, phase: :connected, params: nil, kept: kept, will: will}
+    s = %{s | state: state, params: nil, kept: kept, will: will}
 
     Native.connection_accept(s.connection, session, clean, id, properties)
     |> said({:connack, properties}, s)
+    |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, &1))
     |> and_then(&flush/1)
@@ -410,12 +419,11 @@ defmodule MQTT.Server.Connection do
   defp for_connack?({:will, :auto}), do: true
   defp for_connack?(_action), do: false
 
-  # The session is found in MQTT.Session.current/0.
-  defp session(nil), do: nil
-  defp session({:session, :new}), do: session({:session, MQTT.Session.new()})
+  defp session(nil, _s), do: nil
 
-  defp session({:session, session}) do
-    Process.put(:"$mqtt_session", session)
+  defp session({:session, session}, s) do
+    session = if session == :new, do: Native.connection_new_session(s.connection), else: session
+    Session.put_current(session)
     session
   end
 
@@ -543,7 +551,8 @@ defmodule MQTT.Server.Connection do
   end
 
   defp carry_out({:disconnect, code, properties}, s) do
-    reason = {:shutdown, {:disconnect, Reason.name(code)}}
+    name = if code == 0x00, do: :normal_disconnection, else: Reason.name(code)
+    reason = {:shutdown, {:disconnect, name}}
     code |> disconnect(properties, s) |> and_then(&{:stop, reason, &1})
   end
 
@@ -557,8 +566,13 @@ defmodule MQTT.Server.Connection do
   defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1, true))
   defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
 
-  defp written({:delivered, deliveries, outcome}, s),
-    do: outcome |> written(s) |> and_then(&delivered(deliveries, &1))
+  defp written({:delivered, deliveries, outcome}, s) do
+    case delivered(deliveries, s) do
+      {:noreply, s} -> written(outcome, s)
+      # What is left is not carried out any more.
+      stop -> stop
+    end
+  end
 
   defp written({:error, {:bad_action, action, reason}}, s),
     do: {:stop, Events.bad_action(action, words(reason)), s}

@@ -313,6 +313,9 @@ defmodule MQTT.Server.Events do
 
   defp add_one({:reply, _from, _reply} = reply, commands), do: {:ok, put_ours(reply, commands)}
 
+  defp add_one({:disconnect, {reason, properties}}, commands),
+    do: add_one({:disconnect, reason, properties}, commands)
+
   defp add_one({:disconnect, reason}, commands),
     do: add_one({:disconnect, reason, %{}}, commands)
 

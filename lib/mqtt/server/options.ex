@@ -8,7 +8,9 @@ defmodule MQTT.Server.Options do
     {:max_session_messages, {:integer, 1, :infinity}, 10_000,
      "Messages of QoS 1 and 2 to the client that may wait or be unacknowledged. Further ones are dropped and counted."},
     {:max_session_bytes, {:integer, 1, :infinity}, 4_194_304,
-     "Bytes of them, from which on no further one is taken."}
+     "Bytes of them, from which on no further one is taken."},
+    {:max_session_subscriptions, {:integer, 1, :infinity}, 1_000,
+     "Subscriptions that a `MQTT.Session` keeps. Further ones fail."}
   ]
 
   @schema [
@@ -58,7 +60,8 @@ defmodule MQTT.Server.Options do
     :max_inflight,
     :topic_alias_maximum,
     :max_session_messages,
-    :max_session_bytes
+    :max_session_bytes,
+    :max_session_subscriptions
   ]
 
   @enforce_keys [:native, :hibernate_after, :keep_socket, :send_timeout]

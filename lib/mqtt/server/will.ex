@@ -21,9 +21,17 @@ defmodule MQTT.Server.Will do
 
   @supervisor __MODULE__.Supervisor
 
+  # How many wills may wait. Further ones do not.
+  @max_waiting 10_000
+
+  # The longest that a process can wait in milliseconds.
+  @longest 0xFFFF_FFFF
+
   @doc "The process that starts those of wills."
   @spec child_spec(term) :: Supervisor.child_spec()
-  def child_spec(_), do: Supervisor.child_spec({Task.Supervisor, name: @supervisor}, [])
+  def child_spec(_) do
+    Supervisor.child_spec({Task.Supervisor, name: @supervisor, max_children: @max_waiting}, [])
+  end
 
   @doc "The will of `params.last_will`; none for none."
   @spec new(map | nil) :: t | nil
@@ -42,30 +50,27 @@ defmodule MQTT.Server.Will do
   end
 
   @doc """
-  Publishes the will of a connection that ends for `reason`, now or later. Gives the state that the
-  callback left if it was called now.
+  Publishes the will of the connection of the calling process, which ends: now or later. Gives the state
+  that the callback left if it was called now.
   """
-  @spec publish(t, reason :: term, module, state) :: state when state: term
-  def publish(will, reason, module, state) do
+  @spec publish(t, module, state) :: state when state: term
+  def publish(will, module, state) do
     session = Session.current()
 
-    case reason do
-      {:shutdown, {:session_taken_over, false}} when will.delay > 0 ->
+    case session && Native.session_await(session, self()) do
+      {:session_taken_over, false} when will.delay > 0 ->
         state
 
-      {:shutdown, {:session_taken_over, _clean}} ->
-        publish_now(will, module, state)
-
-      _ ->
-        case seconds(will.delay, session) do
+      :ok ->
+        case min(will.delay, Session.info(session).expiry_interval) do
           0 -> publish_now(will, module, state)
           seconds -> publish_later(will, seconds, session, module, state)
         end
+
+      _no_session_or_begun_anew ->
+        publish_now(will, module, state)
     end
   end
-
-  defp seconds(_delay, nil), do: 0
-  defp seconds(delay, session), do: min(delay, Session.info(session).expiry_interval)
 
   defp publish_now(will, module, state) do
     case module.handle_publish(will.topic, will.message, will.opts, state) do
@@ -76,23 +81,42 @@ defmodule MQTT.Server.Will do
     end
   end
 
-  # The connection still has the session, so that nobody can come back unnoticed.
+  # The connection has the session until it is told that somebody else awaits its end.
   defp publish_later(will, seconds, session, module, state) do
     connection = self()
 
-    {:ok, task} =
-      Task.Supervisor.start_child(@supervisor, fn ->
-        :ok = Native.session_await(session)
-        send(connection, {:"$mqtt", {:awaiting, self()}})
+    wait = fn ->
+      Session.put_current(session)
+      awaiting = Native.session_await(session, connection)
+      send(connection, {:"$mqtt", {:awaiting, self()}})
+      if forgotten?(awaiting, seconds * 1_000), do: :ok, else: publish_now(will, module, state)
+    end
+
+    case Task.Supervisor.start_child(@supervisor, wait) do
+      {:ok, task} ->
+        ref = Process.monitor(task)
 
         receive do
-          {:"$mqtt", {:session_taken_over, false}} -> :ok
-          {:"$mqtt", {:session_taken_over, true}} -> publish_now(will, module, state)
-        after
-          seconds * 1_000 -> publish_now(will, module, state)
+          {:"$mqtt", {:awaiting, ^task}} -> Process.demonitor(ref, [:flush])
+          {:DOWN, ^ref, :process, _, _} -> :ok
         end
-      end)
 
-    receive do: ({:"$mqtt", {:awaiting, ^task}} -> state)
+        state
+
+      {:error, :max_children} ->
+        publish_now(will, module, state)
+    end
+  end
+
+  # Whether the client comes back to its session in time.
+  defp forgotten?({:session_taken_over, clean}, _left), do: not clean
+  defp forgotten?(:ok, left) when left <= 0, do: false
+
+  defp forgotten?(:ok, left) do
+    receive do
+      {:"$mqtt", {:session_taken_over, clean}} -> not clean
+    after
+      min(left, @longest) -> forgotten?(:ok, left - @longest)
+    end
   end
 end

@@ -50,6 +50,8 @@ pub(crate) struct Peer {
     pub(crate) wants_problem_information: bool,
     pub(crate) wants_response_information: bool,
     pub(crate) authentication_method: Option<Box<str>>,
+    /// QoS and RETAIN of the will.
+    pub(crate) will: Option<(Qos, bool)>,
 }
 
 impl Default for Peer {
@@ -63,13 +65,15 @@ impl Default for Peer {
             wants_problem_information: true,
             wants_response_information: false,
             authentication_method: None,
+            will: None,
         }
     }
 }
 
 impl Peer {
     pub(crate) fn of(connect: &Connect<'_>) -> Self {
-        let mut peer = Self { clean_start: connect.clean_start, ..Self::default() };
+        let will = connect.will.as_ref().map(|will| (will.qos, will.retain));
+        let mut peer = Self { clean_start: connect.clean_start, will, ..Self::default() };
         for property in connect.properties.iter() {
             match property {
                 Property::ReceiveMaximum(maximum) => peer.receive_maximum = maximum,
@@ -102,6 +106,8 @@ pub(crate) struct Features {
     pub(crate) shared_subscriptions: bool,
     pub(crate) subscription_identifiers: bool,
     pub(crate) session_expiry_interval: u32,
+    /// What the application has the client's session last at most.
+    pub(crate) longest_session: u32,
 }
 
 impl Default for Features {
@@ -113,11 +119,17 @@ impl Default for Features {
             shared_subscriptions: true,
             subscription_identifiers: true,
             session_expiry_interval: 0,
+            longest_session: u32::MAX,
         }
     }
 }
 
 impl Features {
+    /// Whether a will of this QoS and RETAIN is not offered.
+    pub(crate) fn refuses_will(&self, will: Option<(Qos, bool)>) -> bool {
+        will.is_some_and(|(qos, retain)| qos > self.maximum_qos || (retain && !self.retain))
+    }
+
     pub(crate) fn learn(&mut self, property: &Property<'_>) {
         match *property {
             Property::MaximumQos(qos) => {

@@ -73,9 +73,10 @@ pub enum CommandError {
     WrongState,
     /// The packet cannot be written.
     Packet(Error),
-    /// The client's Maximum Packet Size has no room for CONNACK, so there is nothing to be said and
-    /// the connection is over [MQTT-3.1.2-24].
-    ClientTakesTooLittle,
+    /// The command was right and cannot be carried out with this client, whose connection is over: its
+    /// Maximum Packet Size has no room for the packet [MQTT-3.1.2-24], or its will is not one that
+    /// CONNACK offers.
+    Client(Violation),
 }
 
 impl From<Error> for CommandError {
@@ -91,7 +92,7 @@ impl CommandError {
         match self {
             Self::WrongState => "wrong_state",
             Self::Packet(error) => error.name(),
-            Self::ClientTakesTooLittle => Error::PacketTooLarge.name(),
+            Self::Client(violation) => violation.name(),
         }
     }
 }
@@ -101,9 +102,7 @@ impl fmt::Display for CommandError {
         match self {
             Self::WrongState => f.write_str("the command does not fit the state of the connection"),
             Self::Packet(error) => error.fmt(f),
-            Self::ClientTakesTooLittle => {
-                f.write_str("CONNACK is larger than what the client takes")
-            }
+            Self::Client(violation) => Close::ProtocolError(*violation).fmt(f),
         }
     }
 }
@@ -357,7 +356,7 @@ impl Connection {
                 if self.peer.session_expiry_interval == 0 && seconds > 0 {
                     return Err(Violation::SessionExpiryRaised);
                 }
-                session.expiry_interval = seconds;
+                session.expiry_interval = seconds.min(self.features.longest_session);
             }
         }
         self.state = State::Closed;
@@ -387,17 +386,21 @@ impl Connection {
                 Ok(_) | Err(Error::AuthenticationDataWithoutMethod) => {}
                 Err(error) => return Err(error.into()),
             }
-            self.settle(&properties, assigned_client_id, &mut written)?;
+            let kept = session.keeps_subscriptions();
+            self.settle(&properties, assigned_client_id, kept, &mut written)?;
         }
-        let known = session.begin(clean);
-        session.expiry_interval = match version {
-            Version::V5 => self.features.session_expiry_interval,
-            // In MQTT 3.1.1 a session that is not clean lasts.
-            _ if self.peer.clean_start => 0,
-            _ => u32::MAX,
-        };
+        if self.features.refuses_will(self.peer.will) {
+            // [MQTT-3.2.2-12] [MQTT-3.2.2-13]
+            let violation = match self.peer.will {
+                Some((_, true)) if !self.features.retain => Violation::RetainNotSupported,
+                _ => Violation::QosNotSupported,
+            };
+            refuse(version, violation.reason_code(), Properties::EMPTY, output);
+            self.state = State::Closed;
+            return Err(CommandError::Client(violation));
+        }
         let mut connack = Connack {
-            session_present: known && version > Version::V3_1,
+            session_present: false,
             reason: ReasonCode::SUCCESS,
             properties: written.as_properties(),
         };
@@ -406,12 +409,16 @@ impl Connection {
             // What the client has to know stays [MQTT-3.2.2-19] [MQTT-3.2.2-20].
             short = without_texts(&connack.properties);
             connack.properties = short.as_properties();
-            if !self.fits(&Packet::Connack(connack)) {
-                self.state = State::Closed;
-                return Err(CommandError::ClientTakesTooLittle);
-            }
+            self.check_fits(&Packet::Connack(connack))?;
         }
+        connack.session_present = session.begin(clean) && version > Version::V3_1;
         Packet::Connack(connack).encode(version, output)?;
+        session.expiry_interval = match version {
+            Version::V5 => self.features.session_expiry_interval,
+            // In MQTT 3.1.1 a session that is not clean lasts.
+            _ if self.peer.clean_start => 0,
+            _ => u32::MAX,
+        };
         self.state = State::Connected;
         self.last_packet = now;
         self.quota = self.peer.receive_maximum.min(self.config.max_inflight);
@@ -425,6 +432,7 @@ impl Connection {
         &mut self,
         properties: &Properties<'_>,
         assigned_client_id: Option<&str>,
+        kept: bool,
         written: &mut PropertiesBuf,
     ) -> Result<(), Error> {
         self.features.session_expiry_interval = self.peer.session_expiry_interval;
@@ -442,6 +450,7 @@ impl Connection {
                 Property::ServerKeepAlive(seconds) => self.set_keep_alive(seconds),
                 Property::SessionExpiryInterval(seconds) => {
                     self.features.session_expiry_interval = seconds;
+                    self.features.longest_session = seconds;
                 }
                 // [MQTT-4.12.0-6]
                 Property::AuthenticationMethod(_) | Property::AuthenticationData(_)
@@ -458,6 +467,12 @@ impl Connection {
             written.push(&property)?;
         }
         let given = |is: fn(&Property<'_>) -> bool| properties.iter().any(|property| is(&property));
+        let expires = given(|property| matches!(property, Property::SessionExpiryInterval(_)));
+        if !kept && !expires && self.peer.session_expiry_interval > 0 {
+            // It ends with the connection, whatever the client hoped (section 3.2.2.3.2).
+            self.features.session_expiry_interval = 0;
+            written.push(&Property::SessionExpiryInterval(0))?;
+        }
         if !given(|property| matches!(property, Property::ReceiveMaximum(_)))
             && self.config.receive_maximum < u16::MAX
         {
@@ -525,6 +540,10 @@ impl Connection {
         properties: Properties<'_>,
         output: &mut impl BufMut,
     ) -> Result<(), CommandError> {
+        if self.state == State::Closed {
+            // Something else has ended it.
+            return Ok(());
+        }
         let connecting = self.state == State::Deciding && reason != ReasonCode::SUCCESS;
         let again =
             self.state == State::Connected && self.authentication == Authentication::Deciding;
@@ -551,6 +570,7 @@ impl Connection {
             // [MQTT-3.1.2-29] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
             short = without_texts(&auth.properties);
             auth.properties = short.as_properties();
+            self.check_fits(&Packet::Auth(auth))?;
         }
         Packet::Auth(auth).encode(self.version(), output)?;
         let continues = reason == ReasonCode::CONTINUE_AUTHENTICATION;
@@ -579,6 +599,12 @@ impl Connection {
             if properties.iter().any(|p| matches!(p, Property::SessionExpiryInterval(_))) {
                 return Err(Error::PropertyNotAllowed.into());
             }
+            // Reasons that only other packets have are not told.
+            let reason = if reason.is_error() && !reason.allowed_in(PacketType::Disconnect) {
+                ReasonCode::UNSPECIFIED_ERROR
+            } else {
+                reason
+            };
             let mut disconnect = Disconnect { reason, properties };
             let short;
             // [MQTT-3.14.2-3] [MQTT-3.14.2-4]
@@ -622,6 +648,15 @@ impl Connection {
         packet.packet_length(self.version()).is_ok_and(|length| length <= maximum)
     }
 
+    /// The client cannot be told, so the connection is over [MQTT-3.1.2-24].
+    fn check_fits(&mut self, packet: &Packet<'_>) -> Result<(), CommandError> {
+        if self.fits(packet) {
+            return Ok(());
+        }
+        self.state = State::Closed;
+        Err(CommandError::Client(Violation::Packet(Error::PacketTooLarge)))
+    }
+
     /// The properties of an acknowledgement as the client wants them, which is without texts if it
     /// said so or they make the packet too large.
     pub(crate) fn acknowledgement<'a, 'p>(
@@ -649,20 +684,20 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<(), CommandError> {
-        let old;
-        let codes = if self.version() >= Version::V5 {
-            codes
-        } else {
+        let mut codes = codes.to_vec();
+        self.subscribed(packet_id, &mut codes, session);
+        if self.version() < Version::V5 {
             // [MQTT-3.9.3-2]
-            old = codes.iter().map(|&code| code.min(0x80)).collect::<Vec<u8>>();
-            &old
-        };
-        let suback = Suback { packet_id, properties: self.only_mqtt_5(properties), codes };
+            for code in &mut codes {
+                *code = (*code).min(0x80);
+            }
+        }
+        let suback = Suback { packet_id, properties: self.only_mqtt_5(properties), codes: &codes };
         let packet = self.acknowledgement(suback.properties, |properties| {
             Packet::Suback(Suback { properties, ..suback })
         });
+        self.check_fits(&packet)?;
         packet.encode(self.version(), output)?;
-        self.subscribed(packet_id, codes, session);
         Ok(())
     }
 
@@ -680,6 +715,7 @@ impl Connection {
         let packet = self.acknowledgement(unsuback.properties, |properties| {
             Packet::Unsuback(Suback { properties, ..unsuback })
         });
+        self.check_fits(&packet)?;
         packet.encode(self.version(), output)?;
         self.unsubscribed(packet_id, codes, session);
         Ok(())

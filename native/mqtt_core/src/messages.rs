@@ -22,6 +22,9 @@ pub enum Fate {
     Dropped,
 }
 
+/// Messages that one call of [`Connection::pump`] deals with at most.
+const MAX_PUMPED: usize = 1024;
+
 /// Whether a packet was written.
 enum Written {
     Head,
@@ -301,8 +304,8 @@ impl Connection {
     }
 
     /// Sends what is due and may be sent: once more what an earlier connection did not finish, in the
-    /// original order [MQTT-4.4.0-1], and then what waits. Stops when `output` has `limit` bytes, and
-    /// says whether that was the reason.
+    /// original order [MQTT-4.4.0-1], and then what waits. Stops when `output` has `limit` bytes, or after
+    /// many messages, and says whether that was the reason.
     pub fn pump(
         &mut self,
         now: Millis,
@@ -313,9 +316,9 @@ impl Connection {
         if self.state != State::Connected {
             return false;
         }
-        loop {
+        for _ in 0..MAX_PUMPED {
             if output.len() >= limit {
-                return session.is_waiting();
+                break;
             }
             match session.next(self.quota) {
                 Next::Nothing => return false,
@@ -331,6 +334,7 @@ impl Connection {
                 }
             }
         }
+        session.is_waiting()
     }
 
     /// Sends a message again, with DUP [MQTT-3.3.1-1].

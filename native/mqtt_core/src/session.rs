@@ -12,15 +12,20 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct SessionLimits {
     /// Messages of QoS 1 and 2 that are waiting or under way.
     pub messages: usize,
-    /// Bytes of those messages, from which on no further one is taken.
+    /// Bytes of those messages, from which on no further one is taken, and as many of subscriptions.
     pub bytes: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { messages: 10_000, bytes: 4 * 1024 * 1024 }
+        Self { messages: 10_000, bytes: 4 * 1024 * 1024, subscriptions: 1_000 }
     }
 }
+
+/// What a subscription takes beside its filter, about.
+const SUBSCRIPTION: usize = 64;
 
 /// What has become of a message that the application had given a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +110,8 @@ pub struct Session {
     pub(crate) queue: VecDeque<Message>,
     pub(crate) under_way: usize,
     pub(crate) bytes: usize,
-    /// The number of the next message that is sent.
-    next: u64,
+    /// The number of the last message that was sent.
+    pub(crate) next: u64,
     /// Packet identifiers of messages of QoS 2 from the client, until it has released them
     /// [MQTT-4.3.3-10].
     pub(crate) received: IdMap<Received>,
@@ -115,6 +120,8 @@ pub struct Session {
     pub(crate) dropped: usize,
     /// The subscriptions, if they are kept.
     pub(crate) subscriptions: Option<BTreeMap<Box<str>, Granted>>,
+    /// The bytes they take.
+    subscription_bytes: usize,
     /// Seconds that the session is to be kept after its connection; `u32::MAX` for ever.
     pub(crate) expiry_interval: u32,
     /// Whether a client has ever been connected with it.
@@ -184,6 +191,7 @@ impl Session {
             deliveries: VecDeque::new(),
             dropped: 0,
             subscriptions: None,
+            subscription_bytes: 0,
             expiry_interval: 0,
             used: false,
         }
@@ -195,9 +203,10 @@ impl Session {
         Self { subscriptions: Some(BTreeMap::new()), ..Self::new(limits) }
     }
 
-    /// Takes other limits; what is there stays.
-    pub fn limit(&mut self, limits: SessionLimits) {
-        self.limits = limits;
+    /// How much it may hold.
+    #[must_use]
+    pub const fn limits(&self) -> SessionLimits {
+        self.limits
     }
 
     /// Messages that have not been sent yet.
@@ -236,23 +245,21 @@ impl Session {
         self.expiry_interval
     }
 
-    /// Whether a client has ever been connected with it.
+    /// Whether it was not to outlast its last connection, so that the next one begins anew.
     #[must_use]
-    pub const fn is_used(&self) -> bool {
-        self.used
+    pub const fn has_ended(&self) -> bool {
+        self.used && self.expiry_interval == 0
     }
 
     /// The memory that it takes, about, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let subscriptions: usize =
-            self.subscriptions.iter().flatten().map(|(f, _)| f.len() + 64).sum();
         size_of::<Self>()
             + self.bytes
             + self.slots.capacity() * size_of::<Slot>()
             + (self.free.capacity() + self.resend.capacity()) * size_of::<PacketId>()
             + (self.received.capacity() + self.earlier.capacity()) * 4
-            + subscriptions
+            + self.subscription_bytes
     }
 
     /// The subscriptions by their filters, if they are kept.
@@ -260,17 +267,27 @@ impl Session {
         self.subscriptions.iter().flatten().map(|(filter, granted)| (&**filter, *granted))
     }
 
-    /// Adds a subscription, or changes it, if they are kept.
-    pub fn subscribe(&mut self, filter: &str, granted: Granted) {
-        if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.insert(filter.into(), granted);
+    /// Adds a subscription, or changes it, if they are kept. Says whether there is room for it.
+    pub fn subscribe(&mut self, filter: &str, granted: Granted) -> bool {
+        let Some(subscriptions) = &mut self.subscriptions else { return true };
+        if let Some(subscription) = subscriptions.get_mut(filter) {
+            *subscription = granted;
+            return true;
         }
+        let room = subscriptions.len() < self.limits.subscriptions
+            && self.subscription_bytes < self.limits.bytes;
+        if room {
+            subscriptions.insert(filter.into(), granted);
+            self.subscription_bytes += filter.len() + SUBSCRIPTION;
+        }
+        room
     }
 
     /// Removes a subscription.
     pub fn unsubscribe(&mut self, filter: &str) {
-        if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.remove(filter);
+        let subscriptions = self.subscriptions.as_mut();
+        if subscriptions.and_then(|subscriptions| subscriptions.remove(filter)).is_some() {
+            self.subscription_bytes -= filter.len() + SUBSCRIPTION;
         }
     }
 
@@ -355,6 +372,24 @@ impl Session {
         *self = Self { subscriptions, deliveries, dropped, next: self.next, ..fresh };
     }
 
+    /// Forgets what waits and the subscriptions, which can be done while there is a connection.
+    pub fn clear_waiting(&mut self) {
+        for message in std::mem::take(&mut self.queue) {
+            self.bytes -= message.size();
+            self.drop_message(message.reference, Dropped::Discarded);
+        }
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.clear();
+            self.subscription_bytes = 0;
+        }
+    }
+
+    /// Whether something is to be told by [`next_delivery`](Self::next_delivery).
+    #[must_use]
+    pub fn has_deliveries(&self) -> bool {
+        !self.deliveries.is_empty()
+    }
+
     /// What has to be sent next. A message that is sent again needs a place in the client's quota,
     /// PUBREL needs none.
     pub(crate) fn next(&mut self, quota: u16) -> Next {
@@ -401,17 +436,6 @@ impl Session {
         let number = self.next;
         if let Some(slot) = self.slot_mut(id) {
             *slot = Slot::Sent(number, message);
-        }
-    }
-
-    /// A message has been recorded by the client under the identifier that is free first.
-    pub(crate) fn released(&mut self, id: PacketId) {
-        self.free.pop_front();
-        self.under_way += 1;
-        self.next += 1;
-        let number = self.next;
-        if let Some(slot) = self.slot_mut(id) {
-            *slot = Slot::Released(number);
         }
     }
 

@@ -77,11 +77,12 @@ impl Session {
         session.used = reader.flag()?;
         session.expiry_interval = reader.u32()?;
         session.dropped = usize::try_from(reader.u64()?).ok()?;
-        for _ in 0..reader.length()? {
+        for number in 1..=u64::from(reader.u32()?) {
             let id = reader.packet_id()?;
             let message = if reader.flag()? { Some(reader.message()?) } else { None };
-            session.restore(id, message)?;
+            session.restore(number, id, message)?;
         }
+        session.free_the_rest();
         for _ in 0..reader.length()? {
             let message = reader.message()?;
             session.bytes += message.size();
@@ -112,25 +113,31 @@ impl Session {
         reader.bytes.is_empty().then_some(session)
     }
 
-    /// Puts a message that was under way back to its packet identifier, behind those before it.
-    fn restore(&mut self, id: PacketId, message: Option<Message>) -> Option<()> {
-        while self.slots.len() < usize::from(id.get()) {
-            let free = PacketId::new(u16::try_from(self.slots.len() + 1).ok()?)?;
-            self.slots.push(Slot::Free);
-            self.free.push_back(free);
+    /// Puts a message that was under way back to its packet identifier.
+    fn restore(&mut self, number: u64, id: PacketId, message: Option<Message>) -> Option<()> {
+        let at = usize::from(id.get()) - 1;
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || Slot::Free);
         }
-        let at = self.free.iter().position(|free| *free == id)?;
-        self.free.remove(at);
-        self.free.push_front(id);
-        match message {
+        let slot = self.slots.get_mut(at).filter(|slot| matches!(slot, Slot::Free))?;
+        *slot = match message {
             Some(message) if message.qos == Qos::AtMostOnce => return None,
             Some(message) => {
                 self.bytes += message.size();
-                self.sent(id, message);
+                Slot::Sent(number, message)
             }
-            None => self.released(id),
-        }
+            None => Slot::Released(number),
+        };
+        self.under_way += 1;
+        self.next = number;
         Some(())
+    }
+
+    /// The identifiers that nothing was restored to are free.
+    fn free_the_rest(&mut self) {
+        let ids = (1..=u16::MAX).filter_map(PacketId::new);
+        let free = ids.zip(&self.slots).filter(|(_, slot)| matches!(slot, Slot::Free));
+        self.free = free.map(|(id, _)| id).collect();
     }
 }
 

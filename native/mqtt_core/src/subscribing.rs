@@ -1,7 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE: what the client may ask for, and what a session keeps of it.
 
 use crate::{Connection, Granted, Session, Violation};
-use mqtt_codec::{PacketId, Property, Qos, Subscribe, SubscriptionOptions, Unsubscribe, topic};
+use mqtt_codec::{
+    PacketId, Property, Qos, ReasonCode, Subscribe, SubscriptionOptions, Unsubscribe, topic,
+};
 
 /// A request that the application has not answered, for a session that keeps subscriptions.
 #[derive(Clone, Debug)]
@@ -62,13 +64,22 @@ impl Connection {
         }
     }
 
-    /// SUBACK went out with these codes.
-    pub(crate) fn subscribed(&mut self, packet_id: PacketId, codes: &[u8], session: &mut Session) {
+    /// SUBACK goes out with these codes, but for those of subscriptions that the session has no room
+    /// for.
+    pub(crate) fn subscribed(
+        &mut self,
+        packet_id: PacketId,
+        codes: &mut [u8],
+        session: &mut Session,
+    ) {
         let Some(request) = self.answered(packet_id) else { return };
-        for ((filter, options), &code) in request.filters.iter().zip(codes) {
-            if let (Some(options), Some(qos)) = (options, Qos::from_bits(code)) {
+        for ((filter, options), code) in request.filters.iter().zip(codes) {
+            if let (Some(options), Some(qos)) = (options, Qos::from_bits(*code)) {
                 let options = SubscriptionOptions { qos, ..*options };
-                session.subscribe(filter, Granted { options, identifier: request.identifier });
+                let granted = Granted { options, identifier: request.identifier };
+                if !session.subscribe(filter, granted) {
+                    *code = ReasonCode::QUOTA_EXCEEDED.0;
+                }
             }
         }
     }

@@ -115,12 +115,15 @@ fn a_connect_is_decided_and_answered_mqtt_3_1_4_4() {
 
 #[test]
 fn session_present_is_said_from_3_1_1_on() {
-    for (connect, flags) in [(CONNECT, 1), (CONNECT_3_1, 0)] {
+    for (connect, at, flags) in [(CONNECT, 9, 1), (CONNECT_3_1, 11, 0)] {
+        // Without Clean Session.
+        let mut connect = connect.to_vec();
+        *connect.get_mut(at).unwrap() = 0;
         let mut output = Vec::new();
-        let mut client = deciding(connect);
+        let mut client = deciding(&connect);
         client.accept(0, &mut output).unwrap();
         assert_eq!(output, [0x20, 2, 0, 0]);
-        let mut again = deciding(connect);
+        let mut again = deciding(&connect);
         again.session = client.session;
         output.clear();
         again.accept(0, &mut output).unwrap();

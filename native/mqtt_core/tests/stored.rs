@@ -5,7 +5,7 @@
 use mqtt_codec::{Properties, Publish, Qos, RetainHandling, SubscriptionOptions};
 use mqtt_core::{Granted, Session, SessionLimits};
 
-const LIMITS: SessionLimits = SessionLimits { messages: 100, bytes: 100_000 };
+const LIMITS: SessionLimits = SessionLimits { messages: 100, bytes: 100_000, subscriptions: 100 };
 
 fn session() -> Session {
     let mut session = Session::with_subscriptions(LIMITS);

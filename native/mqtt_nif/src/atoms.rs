@@ -42,7 +42,6 @@ rustler::atoms! {
     // why a connection ends
     closed,
     protocol_error,
-    packet_too_large,
     connect_timeout,
     keep_alive_timeout,
     send_timeout,

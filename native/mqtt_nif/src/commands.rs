@@ -6,11 +6,12 @@ use crate::connection::Connection;
 use crate::input::Peer;
 use crate::output::{Admission, Output, SlowPeer};
 use crate::packet_encode;
+use crate::session::Access;
 use crate::terms::{consume_timeslice, element, iodata, list, name, tuple};
 use mqtt_codec::{PacketId, Properties, PropertiesBuf, Publish, Qos, ReasonCode};
-use mqtt_core::{CommandError, Fate, Millis};
+use mqtt_core::{self as core, Close, CommandError, Fate, Millis};
 use rustler::sys::ErlNifTerm;
-use rustler::{Atom, Term};
+use rustler::{Atom, Env, Term};
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(crate) enum Outcome<'a> {
     More(Term<'a>),
     /// A command is not one that can be carried out.
     Bad(Term<'a>, Atom),
+    /// The peer cannot be told what it has to be told.
+    Close(Close),
     /// The peer is too slow, and is to be disconnected.
     QueueFull,
 }
@@ -113,13 +116,12 @@ pub(crate) fn run<'a>(
     let mut cork = Cork::new();
     let now = clock::now();
     let dropped_before = peer.session.dropped();
-    let (mut queued, admission, slow_peer) = {
+    // What one callback or one batch of packets publishes is not cut in two where nobody asked
+    // for it, so with the default policy the queue is looked at once.
+    let (mut queued, mut admission, slow_peer) = {
         let mut output = connection.output();
         (output.queued(), output.admission(again), output.options().slow_peer)
     };
-    // What one callback or one batch of packets publishes is not cut in two where nobody asked
-    // for it, so with the default policy the queue is looked at once.
-    let mut admission = admission;
     let mut count = 0;
     let outcome = loop {
         let Ok((command, rest)) = commands.list_get_cell() else {
@@ -150,6 +152,48 @@ pub(crate) fn run<'a>(
     outcome
 }
 
+/// Carries out what a list of commands does to the session, where there is no connection any more to
+/// write to: it has ended, or another one has the session. Messages of QoS 1 and 2 wait for the next,
+/// and what the application has answered is not given to it again. Gives an error for a bad command.
+pub(crate) fn run_late<'a>(
+    state: &mut core::Connection,
+    session: &mut Access<'_>,
+    commands: Term<'a>,
+    env: Env<'a>,
+) -> Option<Term<'a>> {
+    let mut cork = Cork::new();
+    let mut rest = commands;
+    let mut bad = None;
+    while let (None, Ok((command, others))) = (bad, rest.list_get_cell()) {
+        rest = others;
+        let message = match *tuple(command) {
+            [tag, topic, payload] if is(tag, atoms::publish()) => (topic, payload, None),
+            [tag, topic, payload, options] if is(tag, atoms::publish()) => {
+                (topic, payload, Some(element(command, options)))
+            }
+            _ => {
+                let mut peer = Peer { connection: state, session };
+                // What can't be said any more does not matter.
+                let _ = encode(&mut peer, Admission::Send, clock::now(), &mut cork, command);
+                cork.bytes.clear();
+                continue;
+            }
+        };
+        let (topic, payload, options) = message;
+        let topic = element(command, topic);
+        let message = Message { topic, payload: element(command, payload), options };
+        let enqueued = message.with_publish(|publish, reference, _| {
+            core::check_publish(publish).map_err(|error| Invalid(name(env, error.name())))?;
+            Ok(session.enqueue(publish, reference, clock::now(), false))
+        });
+        if let Err(Invalid(reason)) = enqueued {
+            bad = Some(env.error_tuple((atoms::bad_action(), command, reason)));
+        }
+    }
+    session.tell_owner(env);
+    bad
+}
+
 /// Counts what the session has dropped meanwhile.
 fn count_dropped(output: &mut Output, peer: &Peer<'_>, before: usize) {
     let dropped = peer.session.dropped() - before;
@@ -160,7 +204,7 @@ fn count_dropped(output: &mut Output, peer: &Peer<'_>, before: usize) {
 
 /// Sends what waits in the session, as far as the client lets it and takes it at once. Says whether
 /// there is more than one call may do.
-pub(crate) fn pump(connection: &Arc<Connection>, peer: &mut Peer<'_>) -> bool {
+pub(crate) fn pump(env: Env<'_>, connection: &Arc<Connection>, peer: &mut Peer<'_>) -> bool {
     let dropped_before = peer.session.dropped();
     let mut cork = Cork::new();
     let more = loop {
@@ -176,6 +220,7 @@ pub(crate) fn pump(connection: &Arc<Connection>, peer: &mut Peer<'_>) -> bool {
             break more;
         }
     };
+    consume_timeslice(env, cork.written);
     count_dropped(&mut connection.output(), peer, dropped_before);
     more
 }
@@ -189,7 +234,10 @@ fn encode<'a>(
 ) -> Result<(), Outcome<'a>> {
     let bad = |reason| Outcome::Bad(command, reason);
     let env = command.get_env();
-    let named = |error: CommandError| bad(name(env, error.name()));
+    let named = |error: CommandError| match error {
+        CommandError::Client(violation) => Outcome::Close(violation.into()),
+        error => bad(name(env, error.name())),
+    };
     let term = |raw| element(command, raw);
     if is(command.as_c_arg(), atoms::pingresp()) {
         peer.connection.pingresp(&mut cork.bytes);
@@ -286,16 +334,17 @@ impl<'a> Message<'a> {
         }
         let room = admission == Admission::Send;
         let env = self.topic.get_env();
-        let sent = self.with_publish(|publish, reference| {
+        let sent = self.with_publish(|publish, reference, payload| {
             let Peer { connection, session } = peer;
             let bytes = &mut cork.bytes;
             connection
                 .publish(now, publish, reference, room, session, bytes)
+                .map(|fate| (fate, payload))
                 .map_err(|error| Invalid(name(env, error.name())))
         });
         match sent {
-            Ok(Fate::Head) => cork.put_payload(iodata(self.payload).unwrap_or_default()),
-            Ok(Fate::Waiting | Fate::Dropped) => {}
+            Ok((Fate::Head, payload)) => cork.put_payload(payload),
+            Ok((Fate::Waiting | Fate::Dropped, _)) => {}
             Err(Invalid(reason)) => return Err(bad(reason)),
         }
         Ok(())
@@ -304,7 +353,7 @@ impl<'a> Message<'a> {
     /// Calls with the message as a packet without an identifier, and its reference.
     pub(crate) fn with_publish<T>(
         &self,
-        call: impl FnOnce(&Publish<'_>, u64) -> Result<T, Invalid>,
+        call: impl FnOnce(&Publish<'_>, u64, &'a [u8]) -> Result<T, Invalid>,
     ) -> Result<T, Invalid> {
         let topic = iodata(self.topic).ok_or(Invalid(atoms::badarg()))?;
         let payload = iodata(self.payload).ok_or(Invalid(atoms::badarg()))?;
@@ -318,7 +367,7 @@ impl<'a> Message<'a> {
             properties: options.properties.as_properties(),
             payload,
         };
-        call(&publish, options.reference)
+        call(&publish, options.reference, payload)
     }
 
     /// What the options say; QoS 0 and not retained is what is not said.

@@ -16,7 +16,7 @@ use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
 use crate::session::{Session, SessionResource};
 use crate::socket::Socket;
-use crate::{atoms, clock, flusher, terms};
+use crate::{atoms, clock, flusher, session, terms};
 use mqtt_codec::ReasonCode;
 use mqtt_core as core;
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
@@ -135,7 +135,7 @@ impl Connection {
         next: Next<'a>,
     ) -> Next<'a> {
         Self::answer(connection, batch);
-        let more = peer.connection.is_connected() && commands::pump(connection, peer);
+        let more = peer.session.is_waiting() && commands::pump(batch.env(), connection, peer);
         batch.deliveries(peer.session);
         if more && matches!(next, Next::Wait) { Next::More } else { next }
     }
@@ -336,25 +336,42 @@ fn connection_accept<'a>(
         Ok(properties) => properties,
         Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
     };
-    let side = &mut *input;
-    if let Some(resource) = session {
-        side.session = Session::attach(env, &resource, clean);
-    }
-    let Some(mut session) = side.session.access() else {
-        return close(env, atoms::session_taken_over()).encode(env);
-    };
+    let InputSide { state, session: own, .. } = &mut *input;
     let properties = properties.as_properties();
     let mut connack = Vec::new();
-    let accepted =
-        side.state.accept(clock::now(), clean, client_id, properties, &mut session, &mut connack);
-    if let Err(core::CommandError::ClientTakesTooLittle) = accepted {
-        return close(env, (atoms::protocol_error(), atoms::packet_too_large())).encode(env);
+    let mut accept = |session: &mut core::Session, clean| {
+        state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
+    };
+    let accepted = match (session, &mut *own) {
+        (Some(resource), _) => resource.attach(env, clean, accept).map(|session| *own = session),
+        (None, Session::Own(session)) => accept(session, clean),
+        (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
+    };
+    if !connack.is_empty() {
+        connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
     }
-    if let Err(error) = accepted {
-        return env.error_tuple((atoms::bad_action(), terms::name(env, error.name())));
+    match accepted {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => refused(env, error),
     }
-    connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
-    atoms::ok().encode(env)
+}
+
+/// Why a packet was not sent: because of the client, or of what the application said.
+fn refused(env: Env<'_>, error: core::CommandError) -> Term<'_> {
+    match error {
+        core::CommandError::Client(violation) => {
+            close(env, close_reason(env, violation.into())).encode(env)
+        }
+        error => env.error_tuple((atoms::bad_action(), terms::name(env, error.name()))),
+    }
+}
+
+/// A new session with the limits of the connection's, to be given to `connection_accept`.
+#[rustler::nif]
+fn connection_new_session<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let mut input = handle.connection().input.lock().unwrap_or_else(PoisonError::into_inner);
+    let limits = input.session.access_any().0.limits();
+    session::resource(core::Session::with_subscriptions(limits)).encode(env)
 }
 
 /// Answers CONNECT with a refusal: a reason code of MQTT 5.0, for which older versions have theirs, or
@@ -368,10 +385,8 @@ fn connection_reject<'a>(
     properties: Term<'a>,
 ) -> Term<'a> {
     say(env, handle, |state, output| {
-        let properties = properties_of(properties)?;
-        state
-            .reject(ReasonCode(code), exact, properties.as_properties(), output)
-            .map_err(|error| terms::name(env, error.name()))
+        let properties = properties_of(properties).map_err(Said::Bad)?;
+        state.reject(ReasonCode(code), exact, properties.as_properties(), output).map_err(Said::Not)
     })
 }
 
@@ -384,10 +399,10 @@ fn connection_authenticate<'a>(
     properties: Term<'a>,
 ) -> Term<'a> {
     say(env, handle, |state, output| {
-        let properties = properties_of(properties)?;
+        let properties = properties_of(properties).map_err(Said::Bad)?;
         state
             .authenticate(clock::now(), ReasonCode(code), properties.as_properties(), output)
-            .map_err(|error| terms::name(env, error.name()))
+            .map_err(Said::Not)
     })
 }
 
@@ -400,26 +415,32 @@ fn connection_disconnect<'a>(
     properties: Term<'a>,
 ) -> Term<'a> {
     say(env, handle, |state, output| {
-        let properties = properties_of(properties)?;
-        state
-            .disconnect(ReasonCode(code), properties.as_properties(), output)
-            .map_err(|error| terms::name(env, error.name()))
+        let properties = properties_of(properties).map_err(Said::Bad)?;
+        state.disconnect(ReasonCode(code), properties.as_properties(), output).map_err(Said::Not)
     })
+}
+
+/// Why nothing was said.
+enum Said {
+    Bad(Atom),
+    Not(core::CommandError),
 }
 
 /// Writes what the state machine says: `:ok`, `{:close, reason}`, or `{:error, {:bad_action, reason}}`.
 fn say<'a>(
     env: Env<'a>,
     handle: Handle<'a>,
-    command: impl FnOnce(&mut core::Connection, &mut Vec<u8>) -> Result<(), Atom>,
+    command: impl FnOnce(&mut core::Connection, &mut Vec<u8>) -> Result<(), Said>,
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
     let mut said = Vec::new();
-    if let Err(reason) = command(&mut input.state, &mut said) {
-        return env.error_tuple((atoms::bad_action(), reason));
+    match command(&mut input.state, &mut said) {
+        Ok(()) => {}
+        Err(Said::Bad(reason)) => return env.error_tuple((atoms::bad_action(), reason)),
+        Err(Said::Not(error)) => return refused(env, error),
     }
     if !said.is_empty() {
         connection.output().write(connection, &mut [io::IoSlice::new(&said)]);
@@ -441,22 +462,25 @@ fn connection_send<'a>(
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
-    let side = &mut *input;
-    if !side.state.is_connected() {
-        return atoms::ok().encode(env);
+    let InputSide { state, session, .. } = &mut *input;
+    let (mut session, ours) = session.access_any();
+    if !ours || !state.is_connected() {
+        let bad = commands::run_late(state, &mut session, commands, env);
+        let close = || close(env, atoms::session_taken_over()).encode(env);
+        return bad.unwrap_or_else(|| if ours { atoms::ok().encode(env) } else { close() });
     }
-    let Some(mut session) = side.session.access() else {
-        return close(env, atoms::session_taken_over()).encode(env);
-    };
     session.looked_at();
-    let mut peer = Peer { connection: &mut side.state, session: &mut session };
+    let mut peer = Peer { connection: state, session: &mut session };
     let outcome = match commands::run(connection, &mut peer, commands, again) {
-        Outcome::Done if peer.session.is_waiting() && commands::pump(connection, &mut peer) => {
+        Outcome::Done
+            if peer.session.is_waiting() && commands::pump(env, connection, &mut peer) =>
+        {
             (atoms::more(), Term::list_new_empty(env)).encode(env)
         }
         Outcome::Done => atoms::ok().encode(env),
         Outcome::More(rest) => (atoms::more(), rest).encode(env),
         Outcome::Bad(command, reason) => env.error_tuple((atoms::bad_action(), command, reason)),
+        Outcome::Close(reason) => close(env, close_reason(env, reason)).encode(env),
         Outcome::QueueFull => close(env, atoms::send_queue_full()).encode(env),
     };
     let mut deliveries = Vec::new();

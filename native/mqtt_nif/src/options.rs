@@ -69,20 +69,27 @@ pub(crate) struct ConnectionOptions {
     topic_alias_maximum: u16,
     max_session_messages: usize,
     max_session_bytes: usize,
+    max_session_subscriptions: usize,
     enhanced_authentication: bool,
 }
 
 /// What a session may hold.
+#[allow(clippy::struct_field_names, reason = "they are the options' names")]
 #[derive(Clone, Copy, NifMap)]
 #[rustler(decode)]
 pub(crate) struct SessionOptions {
     max_session_messages: usize,
     max_session_bytes: usize,
+    max_session_subscriptions: usize,
 }
 
 impl SessionOptions {
     pub(crate) fn core(&self) -> SessionLimits {
-        SessionLimits { messages: self.max_session_messages, bytes: self.max_session_bytes }
+        SessionLimits {
+            messages: self.max_session_messages,
+            bytes: self.max_session_bytes,
+            subscriptions: self.max_session_subscriptions,
+        }
     }
 }
 
@@ -106,7 +113,12 @@ impl ConnectionOptions {
     }
 
     pub(crate) fn session(&self) -> SessionLimits {
-        SessionLimits { messages: self.max_session_messages, bytes: self.max_session_bytes }
+        SessionOptions {
+            max_session_messages: self.max_session_messages,
+            max_session_bytes: self.max_session_bytes,
+            max_session_subscriptions: self.max_session_subscriptions,
+        }
+        .core()
     }
 
     pub(crate) fn output(&self) -> OutputOptions {

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     told: bool,
     /// Who wants to know of the next connection.
     waiter: Option<LocalPid>,
+    /// Whether it began anew with the last one.
+    clean: bool,
 }
 
 /// The session of a connection.
@@ -53,34 +55,50 @@ impl Session {
         Self::Own(core::Session::new(limits))
     }
 
-    /// The session, unless another connection has it now.
-    pub(crate) fn access(&mut self) -> Option<Access<'_>> {
+    /// The session, and whether it still is this connection's.
+    pub(crate) fn access_any(&mut self) -> (Access<'_>, bool) {
         match self {
-            Self::Own(session) => Some(Access::Own(session)),
+            Self::Own(session) => (Access::Own(session), true),
             Self::Shared(shared, number) => {
                 let shared = lock(shared);
                 let ours = shared.attached.is_some_and(|(attached, _)| attached == *number);
-                ours.then_some(Access::Shared(shared))
+                (Access::Shared(shared), ours)
             }
         }
     }
 
-    /// Takes a session over from whoever has it, who is told, as is who waits for that. `clean` says
-    /// whether it begins anew.
-    pub(crate) fn attach(env: Env<'_>, resource: &SessionResource, clean: bool) -> Self {
+    /// The session, unless another connection has it now.
+    pub(crate) fn access(&mut self) -> Option<Access<'_>> {
+        let (access, ours) = self.access_any();
+        ours.then_some(access)
+    }
+}
+
+impl SessionResource {
+    /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it is told, as
+    /// is who waits for that. `clean` says whether it begins anew, which one that has ended does as
+    /// well.
+    pub(crate) fn attach<E>(
+        &self,
+        env: Env<'_>,
+        clean: bool,
+        accept: impl FnOnce(&mut core::Session, bool) -> Result<(), E>,
+    ) -> Result<Session, E> {
         let number = ATTACHMENTS.fetch_add(1, Ordering::Relaxed);
-        let (before, waiter) = {
-            let mut shared = lock(&resource.0);
+        let (before, waiter, clean) = {
+            let mut shared = lock(&self.0);
+            let clean = clean || shared.session.has_ended();
+            accept(&mut shared.session, clean)?;
             shared.told = false;
-            (shared.attached.replace((number, env.pid())), shared.waiter.take())
+            shared.clean = clean;
+            (shared.attached.replace((number, env.pid())), shared.waiter.take(), clean)
         };
-        let told = before.map(|(_, owner)| owner).into_iter().chain(waiter);
-        for process in told {
+        for process in before.map(|(_, owner)| owner).into_iter().chain(waiter) {
             // One that has ended already is told in vain.
             let taken_over = (atoms::session_taken_over(), clean);
             let _ = env.send(&process, (atoms::mqtt(), taken_over));
         }
-        Self::Shared(resource.0.clone(), number)
+        Ok(Session::Shared(self.0.clone(), number))
     }
 }
 
@@ -96,10 +114,30 @@ impl Drop for Session {
 }
 
 impl Access<'_> {
+    /// Has the owner of the connection look at what waits, if somebody else put it there.
+    pub(crate) fn tell_owner(&mut self, env: Env<'_>) {
+        if let Self::Shared(shared) = self {
+            shared.tell_owner(env);
+        }
+    }
+
     /// The owner looks at what waits, and is to be told of what comes later.
     pub(crate) fn looked_at(&mut self) {
         if let Self::Shared(shared) = self {
             shared.told = false;
+        }
+    }
+}
+
+impl Shared {
+    /// Has the owner of the connection call, if there is one and something for it. The lock is held
+    /// meanwhile, and the BEAM never calls back from here.
+    fn tell_owner(&mut self, env: Env<'_>) {
+        let Some((_, owner)) = self.attached else { return };
+        let something = self.session.is_waiting() || self.session.has_deliveries();
+        if something && !std::mem::replace(&mut self.told, true) {
+            // One that has ended already is told in vain.
+            let _ = env.send(&owner, (atoms::mqtt(), atoms::session()));
         }
     }
 }
@@ -130,8 +168,8 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn resource(session: core::Session) -> ResourceArc<SessionResource> {
-    let shared = Shared { session, attached: None, told: false, waiter: None };
+pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
+    let shared = Shared { session, attached: None, told: false, waiter: None, clean: false };
     ResourceArc::new(SessionResource(Arc::new(Mutex::new(shared))))
 }
 
@@ -152,34 +190,36 @@ fn session_publish<'a>(
     options: Term<'a>,
 ) -> Term<'a> {
     let message = Message { topic, payload, options: Some(options) };
-    let result = message.with_publish(|publish, reference| {
+    let result = message.with_publish(|publish, reference, _| {
         core::check_publish(publish).map_err(|error| Invalid(name(env, error.name())))?;
         let mut shared = lock(&session.0);
         let connected = shared.attached.is_some();
         let queued = shared.session.enqueue(publish, reference, clock::now(), connected);
-        let owner = shared.attached.map(|(_, owner)| owner);
-        let tell = queued.is_ok() && connected && !std::mem::replace(&mut shared.told, connected);
-        Ok((queued, owner.filter(|_| tell)))
+        shared.tell_owner(env);
+        Ok(queued)
     });
     match result {
-        Ok((queued, owner)) => {
-            if let Some(owner) = owner {
-                let _ = env.send(&owner, (atoms::mqtt(), atoms::session()));
-            }
-            match queued {
-                Ok(()) => atoms::ok().encode(env),
-                Err(dropped) => env.error_tuple(name(env, dropped.name())),
-            }
-        }
+        Ok(Ok(())) => atoms::ok().encode(env),
+        Ok(Err(dropped)) => env.error_tuple(name(env, dropped.name())),
         Err(Invalid(reason)) => env.error_tuple((atoms::invalid(), reason)),
     }
 }
 
-/// Has the caller told of the next connection, instead of whoever was to be.
+/// Has the caller told of the next connection, if the one of this process still has the session:
+/// `:ok`, or what the other one was told.
 #[rustler::nif]
-fn session_await(env: Env<'_>, session: ResourceArc<SessionResource>) -> Atom {
-    lock(&session.0).waiter = Some(env.pid());
-    atoms::ok()
+fn session_await(
+    env: Env<'_>,
+    session: ResourceArc<SessionResource>,
+    connection: LocalPid,
+) -> Term<'_> {
+    let mut shared = lock(&session.0);
+    if shared.attached.is_some_and(|(_, owner)| owner == connection) {
+        shared.waiter = Some(env.pid());
+        atoms::ok().encode(env)
+    } else {
+        (atoms::session_taken_over(), shared.clean).encode(env)
+    }
 }
 
 /// What a session holds, as a map.
@@ -210,7 +250,7 @@ fn session_info(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_>
 }
 
 /// `[{filter, options}]`.
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn session_subscriptions(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_> {
     let shared = lock(&session.0);
     let subscriptions: Vec<_> = shared
@@ -232,25 +272,29 @@ fn granted_options(env: Env<'_>, granted: Granted) -> Term<'_> {
     events::map(env, &entries)
 }
 
-/// Forgets everything.
-#[rustler::nif]
-fn session_clear(session: ResourceArc<SessionResource>) -> Atom {
-    lock(&session.0).session.clear();
+/// Forgets everything, or what can be forgotten while there is a connection.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn session_clear(env: Env<'_>, session: ResourceArc<SessionResource>) -> Atom {
+    let mut shared = lock(&session.0);
+    if shared.attached.is_some() {
+        shared.session.clear_waiting();
+        shared.tell_owner(env);
+    } else {
+        shared.session.clear();
+    }
     atoms::ok()
 }
 
 /// The session as bytes, which say when it was that.
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn session_export(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_> {
     let bytes = lock(&session.0).session.export(clock::now(), clock::unix());
-    terms::consume_timeslice(env, bytes.len());
     terms::binary(env, &bytes).to_term(env)
 }
 
 /// A session from such bytes: `{:ok, session}` or `{:error, :invalid}`.
-#[rustler::nif]
+#[rustler::nif(schedule = "DirtyCpu")]
 fn session_import<'a>(env: Env<'a>, bytes: Binary<'a>, options: SessionOptions) -> Term<'a> {
-    terms::consume_timeslice(env, bytes.len());
     let imported =
         core::Session::import(bytes.as_slice(), options.core(), clock::now(), clock::unix());
     match imported {

@@ -140,9 +140,11 @@ fn wrong_properties_change_nothing() {
     let topic_alias = crate::support::properties(&[0x23, 0, 1], Place::Publish);
     let mut output = Vec::new();
     let accepted = connection.accept(0, true, None, topic_alias, &mut session, &mut output);
-    assert!(accepted.is_err() && output.is_empty() && !session.is_used());
+    assert!(accepted.is_err() && output.is_empty());
     assert!(connection.reject(ReasonCode::BANNED, false, topic_alias, &mut output).is_err());
-    connection.accept(0, true, None, Properties::EMPTY, &mut session, &mut output).unwrap();
+    connection.accept(0, false, None, Properties::EMPTY, &mut session, &mut output).unwrap();
+    // Session Present is not set.
+    assert_eq!(output.get(2), Some(&0));
 }
 
 fn reject(connect: &[u8], code: ReasonCode, exact: bool, of_connack: &[u8]) -> Vec<u8> {

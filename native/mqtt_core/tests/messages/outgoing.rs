@@ -2,7 +2,7 @@
 
 use crate::support::{CONNECT, QOS_0, QOS_1, QOS_2, Server, message};
 use mqtt_codec::{Place, Publish, ReasonCode};
-use mqtt_core::{Config, Delivery, Dropped, Fate, SessionLimits, Violation};
+use mqtt_core::{Config, Delivery, Dropped, Fate, Session, SessionLimits, Violation};
 
 /// A client that takes one message of QoS 1 or 2 at once.
 const RECEIVE_MAXIMUM_1: &[u8] = &[0x21, 0, 1];
@@ -154,11 +154,9 @@ fn qos_0_is_dropped_without_room_or_connection() {
 
 #[test]
 fn a_session_has_its_limits() {
-    for limits in
-        [SessionLimits { messages: 2, bytes: 9999 }, SessionLimits { messages: 9999, bytes: 100 }]
-    {
+    for (messages, bytes) in [(2, 9999), (9999, 100)] {
         let mut server = Server::v3();
-        server.session.limit(limits);
+        server.session = Session::new(SessionLimits { messages, bytes, subscriptions: 0 });
         server.sends(&message(QOS_1, b""), 1);
         server.room = false;
         assert_eq!(server.publish(&message(QOS_1, b""), 2).0, Fate::Waiting);
@@ -210,7 +208,8 @@ fn what_has_expired_is_not_sent_mqtt_3_3_2_5() {
 #[test]
 fn what_has_expired_makes_place() {
     let mut server = Server::v3();
-    server.session.limit(SessionLimits { messages: 1, bytes: 9999 });
+    let limits = SessionLimits { messages: 1, ..SessionLimits::default() };
+    server.session = Session::new(limits);
     server.enqueue(&expiring(b""), 0);
     server.now = 10_000;
     server.enqueue(&message(QOS_1, b""), 0);

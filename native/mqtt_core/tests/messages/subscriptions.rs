@@ -113,7 +113,21 @@ fn clean_start_clears_them_mqtt_3_1_2_4() {
 #[test]
 fn a_session_that_keeps_none() {
     let mut server = Server::v3();
+    server.session = Session::new(SessionLimits::default());
     server.event(SUBSCRIBE_A_B);
     assert_eq!(suback(&mut server, 7, &[0, 0]), [0x90, 4, 0, 7, 0, 0]);
     assert_eq!(kept(&server), []);
+}
+
+#[test]
+fn a_session_has_room_for_so_many() {
+    let mut server = Server::v3();
+    let limits = SessionLimits { subscriptions: 1, ..SessionLimits::default() };
+    server.session = Session::with_subscriptions(limits);
+    server.event(SUBSCRIBE_A_B);
+    assert_eq!(suback(&mut server, 7, &[0, 0]), [0x90, 4, 0, 7, 0, 0x80]);
+    assert_eq!(kept(&server).len(), 1);
+    // One that is there can be changed.
+    server.event(SUBSCRIBE_A_B);
+    assert_eq!(suback(&mut server, 7, &[1, 1]), [0x90, 4, 0, 7, 1, 0x80]);
 }

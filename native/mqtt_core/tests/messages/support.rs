@@ -39,7 +39,7 @@ pub(crate) struct Server {
 impl Server {
     /// A server that has read this CONNECT and decides.
     pub(crate) fn deciding(connect: &[u8], config: Config) -> Self {
-        let session = Session::new(SessionLimits::default());
+        let session = Session::with_subscriptions(SessionLimits::default());
         let connection = Connection::new(config, 0);
         let mut server = Self { connection, session, now: 0, room: true };
         server.event(connect);
