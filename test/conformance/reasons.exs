@@ -1,5 +1,14 @@
 # Why a statement has no test, by version: each reason with the numbers it holds for.
+client =
+  "Binds the client alone, and a server cannot see whether it is kept. This library has no client."
+
+websocket = "There is no listener for WebSocket. A server may serve TCP only [MQTT-7.1.1-1]."
+
 %{
-  "3.1.1" => [],
+  "3.1.1" => [
+    {client, ~w(MQTT-2.3.1-2 MQTT-2.3.1-3 MQTT-3.1.2-23 MQTT-3.14.4-1 MQTT-4.5.0-2 MQTT-7.1.2-1)},
+    {websocket, ~w(MQTT-6.0.0-1 MQTT-6.0.0-2 MQTT-6.0.0-3 MQTT-6.0.0-4)},
+    {"For servers that connect to other servers. This one does not.", ~w(MQTT-7.0.0-1)}
+  ],
   "5.0" => []
 }
