@@ -6,8 +6,8 @@ defmodule MQTT.Test.ConformanceBroker do
   # {:ended, client_id, reason} when a connection has ended and its will is published.
   #
   # What is refused goes by name: a client "refused", the password "wrong", the user name "broken" (which
-  # is no refusal that MQTT has a code for), topics and filters under "denied/". A message to "raise" is
-  # an error in the handler.
+  # is no refusal that MQTT 3.1.1 has a code for), topics and filters under "denied/". A message to "raise"
+  # is an error in the handler.
 
   use MQTT.Server
 
@@ -15,11 +15,14 @@ defmodule MQTT.Test.ConformanceBroker do
   @sessions match?({:module, _}, Code.ensure_compiled(MQTT.Session))
   @compile {:no_warn_undefined, MQTT.Session}
 
-  @doc "Starts a broker with these options of a listener, and gives its port."
-  def broker(options \\ []) do
+  @doc """
+  Starts a broker with these options of a listener, and gives its port. `connack` are properties of its
+  CONNACK in MQTT 5.0.
+  """
+  def broker(options \\ [], connack \\ %{}) do
     table = fn -> :ets.new(__MODULE__, [:public, :ordered_set, write_concurrency: true]) end
     agent = ExUnit.Callbacks.start_supervised!({Agent, table}, id: make_ref())
-    args = %{table: Agent.get(agent, & &1), test: self()}
+    args = %{table: Agent.get(agent, & &1), test: self(), connack: connack}
 
     MQTT.Test.Acceptor.start(
       transport: :listener,
@@ -34,6 +37,12 @@ defmodule MQTT.Test.ConformanceBroker do
   def init(_args, %{password: "wrong"}), do: {:stop, :bad_username_or_password}
   def init(_args, %{username: "broken"}), do: {:stop, :database_is_gone}
 
+  def init(%{connack: %{maximum_qos: max}}, %{last_will: %{qos: qos}}) when qos > max,
+    do: {:stop, :qos_not_supported}
+
+  def init(%{connack: %{retain_available: 0}}, %{last_will: %{retain: true}}),
+    do: {:stop, :retain_not_supported}
+
   def init(args, params) do
     # Nobody is told the identifier, which is unique all the same [MQTT-3.1.3-6].
     id = if params.client_id == "", do: inspect(make_ref()), else: params.client_id
@@ -45,7 +54,7 @@ defmodule MQTT.Test.ConformanceBroker do
   defp resume(s) do
     _ = :ets.insert_new(s.table, {{:client, s.id}, MQTT.Session.new()})
     [{_, session}] = :ets.lookup(s.table, {:client, s.id})
-    {:ok, %{s | session: session}, [{:session, session}, {:will, :auto}]}
+    {:ok, %{s | session: session}, [{:session, session}, {:will, :auto}, {:connack, s.connack}]}
   end
 
   defp start(s) do
@@ -85,9 +94,7 @@ defmodule MQTT.Test.ConformanceBroker do
   defp route(topic, message, opts, s) do
     if opts.retain, do: retain(topic, message, opts, s.table)
 
-    for [id, client] <- :ets.match(s.table, {{:client, :"$1"}, :"$2"}),
-        matching = matching(id, client, topic, s),
-        matching != [] do
+    for {client, matching} <- plain(topic, s) ++ shared(topic, s) do
       deliver(client, topic, message, delivered(matching, opts))
     end
   end
@@ -95,29 +102,58 @@ defmodule MQTT.Test.ConformanceBroker do
   defp retain(topic, "", _opts, table), do: :ets.delete(table, {:retained, topic})
 
   defp retain(topic, message, opts, table),
-    do: :ets.insert(table, {{:retained, topic}, message, opts})
+    do: :ets.insert(table, {{:retained, topic}, message, opts, now()})
 
-  # One copy for all that match, at the best QoS of theirs.
+  defp now, do: System.monotonic_time(:second)
+
+  defp clients(s), do: :ets.match(s.table, {{:client, :"$1"}, :"$2"})
+
+  # Each client with what of its subscriptions matches.
+  defp plain(topic, s) do
+    for [id, client] <- clients(s),
+        options =
+          for(
+            {filter, options} <- subscriptions(id, client, s),
+            matches?(filter, topic),
+            do: options
+          ),
+        options = Enum.reject(options, &(id == s.id and Map.get(&1, :no_local, false))),
+        options != [],
+        do: {client, options}
+  end
+
+  # Of each group a member with its subscription, in turn.
+  defp shared(topic, s) do
+    members =
+      for [id, client] <- clients(s),
+          {"$share/" <> shared, options} <- subscriptions(id, client, s),
+          [_group, filter] = String.split(shared, "/", parts: 2),
+          matches?(filter, topic),
+          do: {shared, {client, [options]}}
+
+    for {group, members} <- Enum.group_by(members, &elem(&1, 0), &elem(&1, 1)) do
+      turn = :ets.update_counter(s.table, {:turn, group}, 1, {{:turn, group}, 0})
+      Enum.at(members, rem(turn, length(members)))
+    end
+  end
+
+  # One copy for all subscriptions that match, at the best QoS of theirs.
   defp delivered(matching, opts) do
-    identifiers = for %{subscription_identifier: identifier} <- matching, do: identifier
-    properties = Map.get(opts, :properties, %{})
-
     %{
       qos: min(opts.qos, matching |> Enum.map(& &1.qos) |> Enum.max()),
-      retain: opts.retain and Enum.any?(matching, & &1[:retain_as_published]),
-      properties:
-        if(identifiers == [],
-          do: properties,
-          else: Map.put(properties, :subscription_identifier, identifiers)
-        )
+      retain: opts.retain and Enum.any?(matching, &Map.get(&1, :retain_as_published, false)),
+      properties: opts |> properties() |> identified(matching)
     }
   end
 
-  defp matching(id, client, topic, s) do
-    for {filter, options} <- subscriptions(id, client, s),
-        matches?(filter, topic),
-        not (id == s.id and Map.get(options, :no_local, false)),
-        do: options
+  # The alias is between the publisher and us.
+  defp properties(opts), do: opts |> Map.get(:properties, %{}) |> Map.delete(:topic_alias)
+
+  defp identified(properties, matching) do
+    case for %{subscription_identifier: identifier} <- matching, do: identifier do
+      [] -> properties
+      identifiers -> Map.put(properties, :subscription_identifier, identifiers)
+    end
   end
 
   if @sessions do
@@ -149,28 +185,61 @@ defmodule MQTT.Test.ConformanceBroker do
   @impl true
   def handle_subscribe(filter, qos, s), do: handle_subscribe(filter, qos, %{}, s)
 
-  def handle_subscribe("denied/" <> _, _qos, _options, s), do: {:ok, :failed, s}
+  def handle_subscribe("denied/" <> _, _qos, _options, s) do
+    if @sessions, do: {:error, :not_authorized, s}, else: {:ok, :failed, s}
+  end
 
   def handle_subscribe(filter, qos, options, s) do
+    retained = retained(filter, Map.put(options, :qos, qos), s)
+
     unless @sessions,
       do: :ets.insert(s.table, {{:subscription, s.id, filter}, Map.put(options, :qos, qos)})
 
-    {:ok, qos, s, retained(filter, qos, options, s)}
+    {:ok, min(qos, Map.get(s.connack, :maximum_qos, 2)), s, retained}
   end
 
-  # The messages that are retained for a new subscription, or for all [MQTT-3.3.1-6, 3.3.1-9 to -11].
-  defp retained(filter, qos, _options, s) do
-    for [topic, message, opts] <- :ets.match(s.table, {{:retained, :"$1"}, :"$2", :"$3"}),
-        matches?(filter, topic) do
-      {:publish, topic, message, %{qos: min(opts.qos, qos), retain: true}}
+  # The retained messages for a subscription, as its Retain Handling has it.
+  defp retained("$share/" <> _, _options, _s), do: []
+  defp retained(_filter, %{retain_handling: 2}, _s), do: []
+
+  defp retained(filter, options, s) do
+    if options[:retain_handling] == 1 and subscribed?(filter, s) do
+      []
+    else
+      for [topic, message, opts, since] <-
+            :ets.match(s.table, {{:retained, :"$1"}, :"$2", :"$3", :"$4"}),
+          matches?(filter, topic),
+          properties = aged(properties(opts), now() - since),
+          do: {:publish, topic, message, retained_opts(options, opts, properties)}
     end
   end
 
+  defp retained_opts(options, opts, properties) do
+    opts = %{qos: min(opts.qos, options.qos), retain: true}
+    properties = identified(properties, [options])
+    # Not before MQTT 5.0.
+    if properties == %{}, do: opts, else: Map.put(opts, :properties, properties)
+  end
+
+  # What is left of the Message Expiry Interval, or nil if nothing is.
+  defp aged(%{message_expiry_interval: interval}, age) when interval <= age, do: nil
+
+  defp aged(%{message_expiry_interval: interval} = properties, age),
+    do: %{properties | message_expiry_interval: interval - age}
+
+  defp aged(properties, _age), do: properties
+
+  defp subscribed?(filter, s),
+    do: s.id |> subscriptions(s.session, s) |> List.keymember?(filter, 0)
+
   @impl true
   def handle_unsubscribe(filter, s) do
-    :ets.delete(s.table, {:subscription, s.id, filter})
-    {:ok, s}
+    there = subscribed?(filter, s)
+    unless @sessions, do: :ets.delete(s.table, {:subscription, s.id, filter})
+    if there or not @sessions, do: {:ok, s}, else: {:error, :no_subscription_existed, s}
   end
+
+  def handle_unsubscribe(filter, _options, s), do: handle_unsubscribe(filter, s)
 
   @impl true
   def handle_info({:deliver, topic, message, opts}, s),
