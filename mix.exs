@@ -42,6 +42,7 @@ defmodule MQTT.MixProject do
       extras: [
         "README.md",
         "CHANGELOG.md",
+        "guides/conformance.md",
         LICENSE: [title: "License"],
         "native/README.md": [filename: "boundary"]
       ],

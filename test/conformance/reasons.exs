@@ -1,8 +1,8 @@
 # Why a statement has no test, by version: each reason with the numbers it holds for.
 client =
-  "Binds the client alone, and a server cannot see whether it is kept. This library has no client."
+  "Binds the client alone, and no statement says what a server does when it is broken. This library has no client."
 
-websocket = "There is no listener for WebSocket. A server may serve TCP only [MQTT-7.1.1-1]."
+websocket = "There is no listener for WebSocket. A server may serve TCP only."
 
 %{
   "3.1.1" => [
@@ -10,5 +10,9 @@ websocket = "There is no listener for WebSocket. A server may serve TCP only [MQ
     {websocket, ~w(MQTT-6.0.0-1 MQTT-6.0.0-2 MQTT-6.0.0-3 MQTT-6.0.0-4)},
     {"For servers that connect to other servers. This one does not.", ~w(MQTT-7.0.0-1)}
   ],
-  "5.0" => []
+  "5.0" => [
+    {client, ~w(MQTT-3.1.2-20 MQTT-3.2.2-4 MQTT-3.2.2-5 MQTT-3.3.2-10 MQTT-3.3.4-8 MQTT-4.5.0-2
+        MQTT-4.6.0-1 MQTT-4.6.0-2 MQTT-4.6.0-3 MQTT-4.6.0-4)},
+    {websocket, ~w(MQTT-6.0.0-1 MQTT-6.0.0-2 MQTT-6.0.0-3 MQTT-6.0.0-4)}
+  ]
 }

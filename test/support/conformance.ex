@@ -48,7 +48,7 @@ defmodule MQTT.Test.Conformance do
     quote do
       use ExUnit.Case, async: true
       import MQTT.Test.{Bytes, Conformance}
-      import MQTT.Test.ConformanceBroker, only: [broker: 0, broker: 1]
+      import MQTT.Test.ConformanceBroker, only: [broker: 0, broker: 1, broker: 2]
       import MQTT.Test.Wire, except: [connect: 1, connect: 2]
       import unquote(bytes)
     end
