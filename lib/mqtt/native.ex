@@ -35,14 +35,32 @@ defmodule MQTT.Native do
   def connection_receive(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_feed(_connection, _data), do: :erlang.nif_error(:not_loaded)
 
-  def connection_accept(_connection, _session_present), do: :erlang.nif_error(:not_loaded)
-  def connection_reject(_connection, _code), do: :erlang.nif_error(:not_loaded)
+  def connection_accept(_connection, _session, _clean, _client_id, _properties),
+    do: :erlang.nif_error(:not_loaded)
+
+  def connection_reject(_connection, _code, _exact, _properties),
+    do: :erlang.nif_error(:not_loaded)
+
+  def connection_authenticate(_connection, _code, _properties),
+    do: :erlang.nif_error(:not_loaded)
+
+  def connection_disconnect(_connection, _code, _properties), do: :erlang.nif_error(:not_loaded)
   def connection_send(_connection, _commands, _again), do: :erlang.nif_error(:not_loaded)
   def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_check_time(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)
   def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)
+  def session_new(_options), do: :erlang.nif_error(:not_loaded)
+
+  def session_publish(_session, _topic, _message, _options),
+    do: :erlang.nif_error(:not_loaded)
+
+  def session_info(_session), do: :erlang.nif_error(:not_loaded)
+  def session_subscriptions(_session), do: :erlang.nif_error(:not_loaded)
+  def session_clear(_session), do: :erlang.nif_error(:not_loaded)
+  def session_export(_session), do: :erlang.nif_error(:not_loaded)
+  def session_import(_bytes, _options), do: :erlang.nif_error(:not_loaded)
   def listener_open(_options, _connection_options), do: :erlang.nif_error(:not_loaded)
   def listener_serve(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_announced(_listener), do: :erlang.nif_error(:not_loaded)

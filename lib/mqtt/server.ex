@@ -36,6 +36,9 @@ defmodule MQTT.Server do
   | Reason | What happened |
   | --- | --- |
   | `:normal` | The client sent DISCONNECT, after which its will is not published, or `stop/1` was called. |
+  | `{:shutdown, {:disconnected, reason}}` | The client sent DISCONNECT with another reason (MQTT 5.0), such as `:disconnect_with_will_message`. |
+  | `{:shutdown, {:disconnect, reason}}` | A callback had it disconnected. |
+  | `{:shutdown, :session_taken_over}` | Another connection was given the same session. |
   | `{:shutdown, :closed}` | The client closed the connection, or it broke. |
   | `{:shutdown, :keep_alive_timeout}` | Nothing came for one and a half times the Keep Alive [MQTT-3.1.2-24], or for `:idle_timeout`. |
   | `{:shutdown, :send_timeout}` | The client read nothing for `:send_timeout` milliseconds. |
@@ -58,12 +61,31 @@ defmodule MQTT.Server do
   published is written when the callbacks for all that has come have returned, or when a reply
   follows.
 
-    * `{:publish, topic, message}` and `{:publish, topic, message, %{qos: 0, retain: false}}` send a
-      message to the client. Topic and message are iodata. QoS 1 and 2 are not supported yet.
+    * `{:publish, topic, message}` and `{:publish, topic, message, opts}` send a message to the client.
+      Topic and message are iodata. Options are
+        * `:qos`, 0 by default. It is the one the message is sent with, whatever was granted;
+        * `:max_qos`, to lower it to the one that was;
+        * `:retain`, `false` by default;
+        * `:properties` (MQTT 5.0, otherwise left out), a map as of `MQTT.Packet`, for instance
+          `%{content_type: "text/plain", user_property: [{"unit", "°C"}]}`;
+        * `:ref`, any term for which `c:handle_delivered/3` is to be called.
     * `{:reply, from, reply}` answers a call.
+    * `{:disconnect, reason}` and `{:disconnect, reason, properties}` end the connection, with a
+      DISCONNECT for a client of MQTT 5.0.
 
-  An action that cannot be carried out (a topic with a wildcard, a message over 256 MiB) ends the
+  A reason is a name or code of `MQTT.Reason`, or a tuple of it and a map of properties (`:reason_string`,
+  `:user_property`), which reach a client that wants them.
+
+    An action that cannot be carried out (a topic with a wildcard, a message over 256 MiB) ends the
   process as an exception in the callback would, behind the actions before it.
+
+  ## QoS 1 and 2
+
+  A message to the client gets a packet identifier and is kept until it is acknowledged. As many are
+  under way as the client takes (its Receive Maximum, and `:max_inflight`); more wait. What waits and is
+  under way is bounded by `:max_session_messages` and `:max_session_bytes`, beyond which messages are
+  dropped and counted. A message is sent again when the client comes back to the same `MQTT.Session`, and at no
+  other time [MQTT-4.4.0-1].
 
   ## Slow clients
 
@@ -86,34 +108,37 @@ defmodule MQTT.Server do
   What the client's CONNECT said, and how it came.
 
   `:username`, `:password` and `:last_will` are there if the client sent them.
-  `:protocol_version` is 3 for MQTT 3.1 and 4 for 3.1.1; `:keep_alive` is in seconds. `:peer` and
+  `:protocol_version` is 3 for MQTT 3.1, 4 for 3.1.1 and 5, where there are `:properties`, also of the
+  will; `:clean_session` is Clean Start there. `:keep_alive` is in seconds. `:peer` and
   `:local` are addresses as of `:inet.peername/1`, or `nil` if the client is gone already.
   `:peer_certificate` is the client's certificate (DER), if it has shown one.
   """
   @type init_parameters :: %{
           required(:protocol) => String.t(),
-          required(:protocol_version) => 3 | 4,
+          required(:protocol_version) => 3 | 4 | 5,
           required(:clean_session) => boolean,
           required(:keep_alive) => 0..65_535,
           required(:client_id) => String.t(),
           required(:transport) => :tcp | :ssl,
           required(:peer) => {:inet.ip_address(), :inet.port_number()} | nil,
           required(:local) => {:inet.ip_address(), :inet.port_number()} | nil,
+          optional(:properties) => map,
           optional(:peer_certificate) => binary,
           optional(:username) => String.t(),
           optional(:password) => binary,
           optional(:last_will) => %{
-            topic: iodata,
-            message: iodata,
-            qos: :mqtt_packet.qos(),
-            retain: boolean
+            required(:topic) => iodata,
+            required(:message) => iodata,
+            required(:qos) => :mqtt_packet.qos(),
+            required(:retain) => boolean,
+            optional(:properties) => map
           }
         }
 
   @typedoc """
-  Why a client is rejected, which its CONNACK tells it as the return code 1 to 5, or as the number
-  given. Any other reason closes the connection without a CONNACK [MQTT-3.2.2-6], and the process
-  exits with it.
+  Why a client is rejected, which its CONNACK tells it: a reason of 0.2.2, one of `MQTT.Reason` with
+  0x80 or above, for which each version has its code, or the number to be sent. Any other reason closes
+  the connection without a CONNACK [MQTT-3.2.2-6], and the process exits with it.
   """
   @type init_stop_reason ::
           :unacceptable_protocol
@@ -122,13 +147,35 @@ defmodule MQTT.Server do
           | :bad_username_or_password
           | :not_authorized
           | 6..255
+          | reason
+
+  @typedoc "A reason code, and what else to tell a client of MQTT 5.0."
+  @type reason :: MQTT.Reason.t() | {MQTT.Reason.t(), properties :: map}
 
   @typedoc "What a callback may have done, see the module's documentation."
   @type action ::
           {:publish, topic :: iodata, message :: iodata}
           | {:publish, topic :: iodata, message :: iodata,
-             %{optional(:qos) => :mqtt_packet.qos(), optional(:retain) => boolean}}
+             %{
+               optional(:qos) => :mqtt_packet.qos(),
+               optional(:max_qos) => :mqtt_packet.qos(),
+               optional(:retain) => boolean,
+               optional(:properties) => map,
+               optional(:ref) => term
+             }}
           | {:reply, GenServer.from(), term}
+          | {:disconnect, MQTT.Reason.t()}
+          | {:disconnect, MQTT.Reason.t(), properties :: map}
+
+  @typedoc "What `c:init/2` may have done as well."
+  @type init_action ::
+          action
+          | {:connack, properties :: map}
+          | {:session, MQTT.Session.t() | :new}
+          | {:will, :auto}
+
+  @typedoc "What `c:handle_auth/3` may have done as well."
+  @type auth_action :: init_action | {:auth, properties :: map}
 
   require MQTT.Server.Callbacks
   MQTT.Server.Callbacks.define()
@@ -211,7 +258,7 @@ defmodule MQTT.Server do
   """
   @spec enter_loop(module, args :: term, MQTT.Transport.t(), options :: keyword) :: no_return
   def enter_loop(module, args, transport, options \\ []) do
-    Connection.enter_loop(module, args, transport, Options.new(options))
+    Connection.enter_loop(module, args, transport, Options.new(module, options))
   end
 
   @doc """

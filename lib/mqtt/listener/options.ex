@@ -50,7 +50,10 @@ defmodule MQTT.Listener.Options do
         max_connections: options.max_connections,
         max_connections_per_ip: options.max_connections_per_ip
       },
-      server: options |> Map.put(:keep_socket, false) |> Server.Options.from_map(),
+      server:
+        options
+        |> Map.put(:keep_socket, false)
+        |> Server.Options.from_map(elem(options.handler, 0)),
       shutdown_timeout: options.shutdown_timeout,
       name: options.name
     }

@@ -8,21 +8,46 @@ defmodule MQTT.Server.Callbacks do
       Decides about a client.
 
       `args` is what `enter_loop/3` or the listener's `:handler` was given. `{:ok, state}` accepts the
-      client [MQTT-3.1.4-4]; `{:stop, reason}` rejects it with the return code of the reason and ends
-      the process normally, without `c:terminate/2`.
+      client [MQTT-3.1.4-4]; `{:stop, reason}` rejects it with the code that the reason has in its
+      version and ends the process normally, without `c:terminate/2`.
 
-      Two things are the handler's: a client identifier may be empty, and a handler that keeps anything
-      by it has to choose one itself [MQTT-3.1.3-6]; and a client that connects a second time has to
-      be disconnected where it was [MQTT-3.1.4-2].
+      Beside those of the module's documentation there are three actions here:
+
+        * `{:connack, properties}` says something in CONNACK (MQTT 5.0). What it says of the server
+          takes effect: `:receive_maximum`, `:maximum_packet_size`, `:topic_alias_maximum`,
+          `:server_keep_alive`, `:maximum_qos`, `:retain_available`,
+          `:wildcard_subscription_available`, `:shared_subscription_available`,
+          `:subscription_identifier_available`. The first three and an assigned client identifier are
+          said by the library otherwise.
+        * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
+        * `{:will, :auto}` has the client's will published by the library: `c:handle_publish/4` is called
+          with it before `c:terminate/2`, unless the client took it back with its DISCONNECT
+          [MQTT-3.1.2-8] [MQTT-3.14.4-3]. Will Delay is not waited for.
+
+      A client of MQTT 5.0 that named an Authentication Method can be asked for more with `{:continue,
+      properties, state}`, which sends AUTH; its answer calls `c:handle_auth/3`. Without that callback
+      such a client is rejected [MQTT-4.12.0-1].
+
+      Two things are the handler's: before MQTT 5.0, which has the library assign one, a client
+      identifier may be empty, and a handler that keeps anything by it has to choose one itself
+      [MQTT-3.1.3-6]; and a client that connects a second time has to be disconnected where it was
+      [MQTT-3.1.4-2], which happens by itself if both connections are given the same session.
       """
       @callback init(args :: any, params :: MQTT.Server.init_parameters()) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.init_action() | [MQTT.Server.init_action()]}
+                  | {:continue, properties :: map, state}
                   | {:stop, reason :: MQTT.Server.init_stop_reason() | term}
                 when state: any
 
       @doc """
-      A message from the client. `opts` has `:qos`, `:retain` and `:dup`.
+      A message from the client. `opts` has `:qos`, `:retain` and `:dup`, at QoS 1 and 2 `:packet_id`,
+      and of a client of MQTT 5.0 `:properties`.
+
+      A message of QoS 1 or 2 is acknowledged when the callback has returned, and not at all if it
+      stops or raises. One of QoS 2 comes exactly once [MQTT-4.3.3-10]. With `{:error, reason, state}`
+      a client of MQTT 5.0 is told that the message was refused, or that it was taken but (`:no_matching_subscribers`);
+      others get the same acknowledgement as ever [MQTT-3.3.5-2].
 
       Messages longer than 64 bytes are parts of what was read at once; `:binary.copy/1` one that is
       kept for long.
@@ -30,27 +55,129 @@ defmodule MQTT.Server.Callbacks do
       @callback handle_publish(topic :: String.t(), message :: binary, opts :: map, state) ::
                   {:ok, state}
                   | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state}
+                  | {:error, MQTT.Server.reason(), state,
+                     MQTT.Server.action() | [MQTT.Server.action()]}
                   | {:stop, reason :: term}
                 when state: any
 
       @doc """
       The client wants messages whose topic matches the filter, with at most this QoS. Returns the QoS
       that is granted, or `:failed`; SUBACK says it [MQTT-3.8.4-5]. More than the client asked for is
-      not granted.
+      not granted. With `{:error, reason, state}` a client of MQTT 5.0 is told why, and others that it
+      failed.
       """
       @callback handle_subscribe(topic :: String.t(), qos :: :mqtt_packet.qos(), state) ::
                   {:ok, :mqtt_packet.qos() | :failed, state}
                   | {:ok, :mqtt_packet.qos() | :failed, state,
                      MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state}
+                  | {:error, MQTT.Server.reason(), state,
+                     MQTT.Server.action() | [MQTT.Server.action()]}
                   | {:stop, reason :: term}
                 when state: any
 
-      @doc "The client ends its subscription to the filter; UNSUBACK follows [MQTT-3.10.4-4]."
+      @doc """
+      As `c:handle_subscribe/3`, instead of which it is called where it is defined. `options` has what
+      MQTT 5.0 adds: `:no_local`, `:retain_as_published`, `:retain_handling` (0 to 2), which in earlier
+      versions are `false` and 0, and `:properties` and `:subscription_identifier` if the client sent
+      them.
+      """
+      @callback handle_subscribe(
+                  topic :: String.t(),
+                  qos :: :mqtt_packet.qos(),
+                  options :: map,
+                  state
+                ) ::
+                  {:ok, :mqtt_packet.qos() | :failed, state}
+                  | {:ok, :mqtt_packet.qos() | :failed, state,
+                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state}
+                  | {:error, MQTT.Server.reason(), state,
+                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @doc """
+      The client ends its subscription to the filter; UNSUBACK follows [MQTT-3.10.4-4]. With
+      `{:error, reason, state}` a client of MQTT 5.0 is told the reason, such as
+      `:no_subscription_existed`.
+      """
       @callback handle_unsubscribe(topic :: String.t(), state) ::
+                  {:ok, state}
+                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state}
+                  | {:error, MQTT.Server.reason(), state,
+                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @doc """
+      As `c:handle_unsubscribe/2`, instead of which it is called where it is defined. `options` has the
+      `:packet_id` and the `:properties` of the packet.
+      """
+      @callback handle_unsubscribe(topic :: String.t(), options :: map, state) ::
+                  {:ok, state}
+                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state}
+                  | {:error, MQTT.Server.reason(), state,
+                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @doc """
+      A step of an enhanced authentication (MQTT 5.0, section 4.12), with the properties of the client's
+      AUTH. The reason is `:continue_authentication` when it answers ours, and `:re_authenticate` when a
+      client that is connected begins anew.
+
+      `{:continue, properties, state}` asks for one more; the Authentication Method is put in by the
+      library. `{:ok, state}` accepts the client as `c:init/2` does, with the same actions; when it was
+      connected already, AUTH says so, with the properties of an action `{:auth, properties}`.
+      `{:error, reason, state}` refuses it, which ends the connection.
+      """
+      @callback handle_auth(
+                  reason :: :continue_authentication | :re_authenticate,
+                  properties :: map,
+                  state
+                ) ::
+                  {:ok, state}
+                  | {:ok, state, MQTT.Server.auth_action() | [MQTT.Server.auth_action()]}
+                  | {:continue, properties :: map, state}
+                  | {:error, MQTT.Server.reason(), state}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @doc """
+      What has become of a message that was published with a `:ref`:
+
+        * `:ok`: the client has acknowledged it; one of QoS 0 was written;
+        * `{:error, {:refused, reason}}`: the client (of MQTT 5.0) did not want it;
+        * `{:error, reason}`: it was not sent, because of `:queue_full`, `:expired`,
+          `:packet_too_large` (the client's maximum) or `:discarded` (the client began a new session);
+        * `{:error, :connection_lost}`: the connection ended before. In a session that is kept the
+          message stays.
+      """
+      @callback handle_delivered(ref :: term, result :: :ok | {:error, term}, state) ::
                   {:ok, state}
                   | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
                   | {:stop, reason :: term}
                 when state: any
+
+      @doc """
+      The client has sent DISCONNECT, for the reason `:normal_disconnection` or, in MQTT 5.0, another
+      one, and with properties such as `:session_expiry_interval`. `c:terminate/2` follows.
+      """
+      @callback handle_disconnect(reason :: MQTT.Reason.t(), properties :: map, state) ::
+                  {:ok, state}
+                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @optional_callbacks handle_subscribe: 4,
+                          handle_unsubscribe: 3,
+                          handle_auth: 3,
+                          handle_delivered: 3,
+                          handle_disconnect: 3
 
       @doc "A `GenServer.call/3` to the process, to be answered with `{:reply, from, reply}`."
       @callback handle_call(call :: any, from :: GenServer.from(), state) ::

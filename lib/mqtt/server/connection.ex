@@ -7,13 +7,14 @@ defmodule MQTT.Server.Connection do
   # messages that were there have been handled and no more have come, or when `@max_corked` commands or `@max_corked_bytes`
   # of messages wait, or when a reply is among them.
   #
-  # Until CONNECT is accepted there is no state of the handler, so calls, casts and messages are
-  # kept and handled behind `init/2`.
+  # Until CONNECT is accepted, which may take several rounds of authentication, calls, casts and
+  # messages are kept.
 
   @behaviour :gen_server
 
-  alias MQTT.{Native, Transport}
+  alias MQTT.{Native, Reason, Transport}
   alias MQTT.Server.{Events, Options}
+  alias MQTT.Server.Events.Handler
 
   @max_corked 64
   @max_corked_bytes 65_536
@@ -21,12 +22,15 @@ defmodule MQTT.Server.Connection do
   # How much longer a silent TLS client is listened to, whose bytes may be on their way to us.
   @last_chance 100
 
-  @enforce_keys [:module, :state, :connection, :io, :corked]
+  @enforce_keys [:module, :handler, :state, :connection, :io, :corked]
   defstruct @enforce_keys ++
               [
                 phase: :connecting,
                 marked: false,
                 params: %{},
+                assigned_id: nil,
+                will: nil,
+                refs: %{},
                 kept: [],
                 timer: nil,
                 last_chance: false
@@ -34,16 +38,19 @@ defmodule MQTT.Server.Connection do
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
   # io: :native, or {:ssl, socket} when the bytes are read and written here
-  # params: what is known about the connection besides CONNECT
+  # phase: :connecting, then maybe :authenticating, then :connected
+  # params: what is known about the connection besides CONNECT, then with it, until it is accepted
+  # assigned_id: the client identifier, if we chose it
+  # will: what is to be published when the connection ends, if that is ours to see to
+  # refs: what the numbers stand for that messages to the client have
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
 
+  # Reasons of 0.2.2 that have another name in MQTT 5.0.
   @rejections %{
-    unacceptable_protocol: 1,
-    identifier_rejected: 2,
-    server_unavailable: 3,
-    bad_username_or_password: 4,
-    not_authorized: 5
+    unacceptable_protocol: :unsupported_protocol_version,
+    identifier_rejected: :client_identifier_not_valid,
+    bad_username_or_password: :bad_user_name_or_password
   }
 
   @doc "Turns the calling process into the connection of an accepted socket."
@@ -81,6 +88,7 @@ defmodule MQTT.Server.Connection do
   defp enter_loop(module, args, connection, io, options) do
     s = %__MODULE__{
       module: module,
+      handler: Handler.new(module),
       state: args,
       connection: connection,
       io: io,
@@ -122,7 +130,7 @@ defmodule MQTT.Server.Connection do
   # The messages that were in the mailbox have been handled. Those who have more for this process may
   # be waiting for the scheduler: they get their turn, until nothing has come of it. When nobody
   # waits, this costs a message.
-  def handle_info({:"$mqtt", {:cork, before}}, %{corked: {_, count, _, _}} = s)
+  def handle_info({:"$mqtt", {:cork, before}}, %{corked: {_, count, _, _, _}} = s)
       when count > before do
     :erlang.yield()
     {:noreply, mark(count, s)}
@@ -132,6 +140,11 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> read() |> and_then(&check_time/1)
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
+  def handle_info({:"$mqtt", :session}, s), do: write([], s)
+
+  def handle_info({:"$mqtt", :session_taken_over}, s),
+    do: {:stop, {:shutdown, :session_taken_over}, s}
+
   def handle_info({:"$mqtt", _readable_or_more_or_drained}, s), do: read(s)
   def handle_info({:ssl, socket, data}, %{io: {:ssl, socket}} = s), do: feed(data, s)
 
@@ -177,11 +190,56 @@ defmodule MQTT.Server.Connection do
   def terminate(reason, s) do
     # An error here is of no more use.
     _ = flush(s)
-    if s.phase == :connected, do: s.module.terminate(reason, s.state)
+    _ = say_goodbye(reason, s)
+    if s.phase == :connected, do: s |> publish_will() |> lose() |> finish(reason)
   after
     Native.connection_close(s.connection, linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
   end
+
+  # MQTT 5.0 tells the client why, unless that was done or the client is gone.
+  defp say_goodbye({:shutdown, :closed}, s), do: {:noreply, s}
+
+  defp say_goodbye(reason, s) do
+    code =
+      case reason do
+        :normal -> 0x00
+        :shutdown -> Reason.code(:server_shutting_down)
+        {:shutdown, reason} when is_atom(reason) -> Reason.fetch(reason)
+        {:shutdown, _} -> :error
+        _ -> Reason.code(:implementation_specific_error)
+      end
+
+    case code do
+      {:ok, code} -> disconnect(code, %{}, s)
+      :error -> disconnect(Reason.code(:unspecified_error), %{}, s)
+      code -> disconnect(code, %{}, s)
+    end
+  end
+
+  # The will that was to be published for the handler.
+  defp publish_will(%{will: nil} = s), do: s
+
+  defp publish_will(%{will: will} = s) do
+    opts = will |> Map.take([:qos, :retain, :properties]) |> Map.put(:dup, false)
+
+    case s.module.handle_publish(will.topic, will.message, opts, s.state) do
+      {:stop, _reason} -> s
+      result -> %{s | state: elem(result, if(elem(result, 0) == :error, do: 2, else: 1))}
+    end
+  end
+
+  # Nothing more will be known of these.
+  defp lose(s) do
+    Enum.reduce(s.refs, s, fn {_number, {:ref, ref}}, s ->
+      case s.module.handle_delivered(ref, {:error, :connection_lost}, s.state) do
+        {:stop, _reason} -> s
+        result -> %{s | state: elem(result, 1)}
+      end
+    end)
+  end
+
+  defp finish(s, reason), do: s.module.terminate(reason, s.state)
 
   # Whether the peer may still be there to read what was sent last.
   defp linger?({:shutdown, reason})
@@ -197,18 +255,88 @@ defmodule MQTT.Server.Connection do
 
   defp feed(data, s), do: Native.connection_feed(s.connection, data) |> received(s)
 
+  defp received({events, deliveries, next}, s) do
+    # What has become of messages comes behind what the client sent.
+    with {:noreply, s} <- received({events, :wait}, s),
+         {:noreply, s} <- delivered(deliveries, s),
+         do: next(s, next)
+  end
+
   defp received({[], next}, s), do: s |> write_ssl() |> and_then(&next(&1, next))
 
   defp received({[{:connect, params}], :decide}, s), do: connect(params, s)
 
+  defp received({[{:auth, code, properties}], :decide}, %{phase: :authenticating} = s) do
+    s.module.handle_auth(Reason.name(code), properties, s.state) |> decided(s)
+  end
+
+  # Its DISCONNECT.
+  defp received({_events, _next}, %{phase: :authenticating} = s),
+    do: {:stop, {:shutdown, :closed}, s}
+
   defp received({events, next}, s) do
-    case Events.handle(events, s.module, s.state, s.corked) do
+    case Events.handle(events, s.handler, s.state, s.corked) do
       {:ok, state, commands} ->
         %{s | state: state, corked: commands} |> flush() |> and_then(&next(&1, next))
 
       {:stop, reason, state, commands} ->
         {:stop, reason, %{s | state: state, corked: commands}}
+
+      {:disconnect, code, properties, state, commands} ->
+        disconnected(code, properties, %{s | state: state, corked: commands})
     end
+  end
+
+  # The client's DISCONNECT. Only one that says nothing else forgets the will [MQTT-3.14.4-3].
+  defp disconnected(code, properties, s) do
+    s = if code == 0x00, do: %{s | will: nil}, else: s
+    name = if code == 0x00, do: :normal_disconnection, else: Reason.name(code)
+    reason = if code == 0x00, do: :normal, else: {:shutdown, {:disconnected, name}}
+
+    if :handle_disconnect in s.handler.optional do
+      case s.module.handle_disconnect(name, properties, s.state) do
+        {:ok, state} -> {:stop, reason, %{s | state: state}}
+        {:ok, state, actions} -> state |> act_last(actions, s) |> elem(1) |> stopped(reason)
+        {:stop, reason} -> {:stop, reason, s}
+        other -> {:stop, {:bad_return_value, other}, s}
+      end
+    else
+      {:stop, reason, s}
+    end
+  end
+
+  defp act_last(state, actions, s), do: act(actions, %{s | state: state})
+
+  defp stopped(s, reason), do: {:stop, reason, s}
+
+  # What has become of messages, in the order in which it was found out.
+  defp delivered(deliveries, s) do
+    Enum.reduce_while(deliveries, {:noreply, s}, fn {number, result}, {:noreply, s} ->
+      case delivered_one(number, result, s) do
+        {:noreply, s} -> {:cont, {:noreply, s}}
+        stop -> {:halt, stop}
+      end
+    end)
+  end
+
+  defp delivered_one(number, result, s) do
+    case Map.pop(s.refs, number, :none) do
+      # It was an earlier connection's, which has been told that it lost it.
+      {:none, _} -> {:noreply, s}
+      {{:ref, ref}, refs} -> tell_delivered(ref, result, %{s | refs: refs})
+    end
+  end
+
+  defp tell_delivered(ref, result, s) do
+    result =
+      case result do
+        {:error, {:refused, code}} -> {:error, {:refused, Reason.name(code)}}
+        other -> other
+      end
+
+    if :handle_delivered in s.handler.optional,
+      do: s.module.handle_delivered(ref, result, s.state) |> returned(s),
+      else: {:noreply, s}
   end
 
   defp next(%{io: {:ssl, socket}} = s, :wait) do
@@ -230,40 +358,94 @@ defmodule MQTT.Server.Connection do
   ## CONNECT
 
   defp connect(params, s) do
-    case s.module.init(s.state, Map.merge(params, s.params)) do
-      {:ok, state} -> accept(state, [], s)
-      {:ok, state, actions} -> accept(state, actions, s)
-      {:stop, reason} -> reject(reason, s)
-      other -> {:stop, {:bad_return_value, other}, s}
-    end
+    {params, s} = assign_id(params, s)
+    params = Map.merge(params, s.params)
+    s.module.init(s.state, params) |> decided(%{s | params: params})
   end
 
-  defp accept(state, actions, s) do
-    kept = Enum.reverse(s.kept)
-    s = %{s | state: state, phase: :connected, params: nil, kept: kept}
+  # MQTT 5.0 can tell a client which identifier it got [MQTT-3.1.3-7].
+  defp assign_id(%{client_id: "", protocol_version: 5} = params, s) do
+    id = "auto-" <> Base.encode32(:crypto.strong_rand_bytes(15), case: :lower)
+    {%{params | client_id: id}, %{s | assigned_id: id}}
+  end
 
-    Native.connection_accept(s.connection, false)
-    |> written(s)
+  defp assign_id(params, s), do: {params, s}
+
+  # What init/2 said, and handle_auth/3 until the client is accepted.
+  defp decided({:ok, state}, s), do: accept(state, [], s)
+  defp decided({:ok, state, actions}, s), do: accept(state, List.wrap(actions), s)
+
+  defp decided({:continue, properties, state}, s) do
+    Native.connection_authenticate(s.connection, 0x18, properties)
+    |> said({:auth, properties}, %{s | state: state, phase: :authenticating})
+    |> and_then(&check_time/1)
+    |> and_then(&next(&1, :more))
+  end
+
+  defp decided({:error, reason, _state}, s), do: reject(reason, s)
+  defp decided({:stop, reason}, s), do: reject(reason, s)
+  defp decided(other, s), do: {:stop, {:bad_return_value, other}, s}
+
+  defp accept(state, actions, s) do
+    {ours, actions} = Enum.split_with(actions, &for_connack?/1)
+    properties = for {:connack, map} <- ours, reduce: %{}, do: (all -> Map.merge(all, map))
+    session = session(List.keyfind(ours, :session, 0))
+    will = if List.keymember?(ours, :will, 0), do: s.params[:last_will]
+    clean = s.params.clean_session
+    kept = Enum.reverse(s.kept)
+    id = s.assigned_id
+    s = %{s | state: state, phase: :connected, params: nil, kept: kept, will: will}
+
+    Native.connection_accept(s.connection, session, clean, id, properties)
+    |> said({:connack, properties}, s)
+    |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, &1))
     |> and_then(&flush/1)
     |> and_then(&check_time/1)
     |> and_then(&{:noreply, &1, {:continue, :kept}})
   end
 
+  defp for_connack?({:connack, properties}) when is_map(properties), do: true
+  defp for_connack?({:session, :new}), do: true
+  defp for_connack?({:session, session}) when is_reference(session), do: true
+  defp for_connack?({:will, :auto}), do: true
+  defp for_connack?(_action), do: false
+
+  # The session is found in MQTT.Session.current/0.
+  defp session(nil), do: nil
+  defp session({:session, :new}), do: session({:session, MQTT.Session.new()})
+
+  defp session({:session, session}) do
+    Process.put(:"$mqtt_session", session)
+    session
+  end
+
+  # The numbers of 0.2.2 are sent as they are, to clients that know them.
+  defp reject(code, s) when is_integer(code) and code in 1..255,
+    do: reject_with(code, true, %{}, s)
+
   defp reject(reason, s) do
-    case @rejections do
-      %{^reason => code} -> reject_with(code, s)
-      _ when is_integer(reason) and reason in 1..255 -> reject_with(reason, s)
+    name = Map.get(@rejections, reason, reason)
+
+    case Events.reason(name) do
+      {:ok, code, properties} when code >= 0x80 -> reject_with(code, false, properties, s)
       # No code says it, so nothing does [MQTT-3.2.2-6].
       _ -> {:stop, reason, s}
     end
   end
 
-  defp reject_with(code, s) do
-    Native.connection_reject(s.connection, code)
-    |> written(s)
+  defp reject_with(code, exact, properties, s) do
+    Native.connection_reject(s.connection, code, exact, properties)
+    |> said({:stop, {code, properties}}, s)
     |> and_then(&{:stop, :normal, &1})
   end
+
+  # A packet of its own. What was wrong with it was in what a callback returned.
+  defp said(:ok, _what, s), do: write_ssl(s)
+  defp said({:close, reason}, _what, s), do: {:stop, {:shutdown, reason}, s}
+
+  defp said({:error, {:bad_action, reason}}, what, s),
+    do: {:stop, Events.bad_action(what, words(reason)), s}
 
   defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
 
@@ -300,10 +482,10 @@ defmodule MQTT.Server.Connection do
 
   defp act(actions, s) do
     case Events.add(actions, s.corked) do
-      {:ok, {_, count, bytes, replies?} = corked} ->
+      {:ok, {_, count, bytes, ours?, _} = corked} ->
         s = %{s | corked: corked}
 
-        if replies? or count >= @max_corked or bytes >= @max_corked_bytes do
+        if ours? or count >= @max_corked or bytes >= @max_corked_bytes do
           flush(s)
         else
           {:noreply, if(s.marked, do: s, else: mark(0, s))}
@@ -320,13 +502,18 @@ defmodule MQTT.Server.Connection do
     %{s | marked: true}
   end
 
-  defp flush(%{corked: {[], _, _, _}} = s), do: write_ssl(s)
+  defp flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
 
-  defp flush(%{corked: {commands, _, _, replies?}} = s) do
-    s = %{s | corked: Events.none()}
+  defp flush(%{corked: {commands, _, _, ours?, refs}} = s) do
+    s = %{s | corked: Events.none(), refs: remember(refs, s.refs)}
     commands = Enum.reverse(commands)
-    if replies?, do: write_in_turn(commands, s), else: write(commands, s)
+    if ours?, do: write_in_turn(commands, s), else: write(commands, s)
   end
+
+  defp remember([], refs), do: refs
+
+  defp remember(more, refs),
+    do: Enum.reduce(more, refs, fn {number, ref}, refs -> Map.put(refs, number, {:ref, ref}) end)
 
   defp write(commands, s, again \\ false) do
     Native.connection_send(s.connection, commands, again) |> written(s)
@@ -334,17 +521,36 @@ defmodule MQTT.Server.Connection do
 
   # What was published before a reply is written before it.
   defp write_in_turn(commands, s) do
-    case Enum.split_while(commands, &(not match?({:reply, _, _}, &1))) do
-      {[], [{:reply, from, reply} | rest]} ->
-        :gen_server.reply(from, reply)
-        write_in_turn(rest, s)
-
-      {[], []} ->
-        {:noreply, s}
-
-      {commands, rest} ->
-        commands |> write(s) |> and_then(&write_in_turn(rest, &1))
+    case Enum.split_while(commands, &(not ours?(&1))) do
+      {[], [ours | rest]} -> ours |> carry_out(s) |> and_then(&write_in_turn(rest, &1))
+      {[], []} -> {:noreply, s}
+      {commands, rest} -> commands |> write(s) |> and_then(&write_in_turn(rest, &1))
     end
+  end
+
+  defp ours?(command), do: elem_0(command) in [:reply, :auth, :disconnect]
+
+  defp elem_0(command) when is_tuple(command), do: elem(command, 0)
+  defp elem_0(command), do: command
+
+  defp carry_out({:reply, from, reply}, s) do
+    :gen_server.reply(from, reply)
+    {:noreply, s}
+  end
+
+  defp carry_out({:auth, code, properties}, s) do
+    Native.connection_authenticate(s.connection, code, properties)
+    |> said({:auth, properties}, s)
+  end
+
+  defp carry_out({:disconnect, code, properties}, s) do
+    reason = {:shutdown, {:disconnect, Reason.name(code)}}
+    code |> disconnect(properties, s) |> and_then(&{:stop, reason, &1})
+  end
+
+  defp disconnect(code, properties, s) do
+    Native.connection_disconnect(s.connection, code, properties)
+    |> said({:disconnect, Reason.name(code), properties}, s)
   end
 
   defp written(:ok, s), do: write_ssl(s)
@@ -352,9 +558,13 @@ defmodule MQTT.Server.Connection do
   defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1, true))
   defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
 
-  defp written({:error, {:bad_action, action, reason}}, s) do
-    {:stop, Events.bad_action(action, String.replace(to_string(reason), "_", " ")), s}
-  end
+  defp written({:delivered, deliveries, outcome}, s),
+    do: outcome |> written(s) |> and_then(&delivered(deliveries, &1))
+
+  defp written({:error, {:bad_action, action, reason}}, s),
+    do: {:stop, Events.bad_action(action, words(reason)), s}
+
+  defp words(reason), do: String.replace(to_string(reason), "_", " ")
 
   defp write_ssl(%{io: {:ssl, socket}} = s) do
     case Native.connection_take_output(s.connection) do

@@ -5,72 +5,183 @@ defmodule MQTT.Server.Events do
   # A callback that raises ends the batch with the state that the one before it left, so that
   # terminate/2 sees what the handler last held.
 
+  alias MQTT.Reason
+
+  # The handler, and which of the optional callbacks it has.
+  defmodule Handler do
+    @moduledoc false
+    @optional [
+      handle_subscribe: 4,
+      handle_unsubscribe: 3,
+      handle_auth: 3,
+      handle_disconnect: 3,
+      handle_delivered: 3
+    ]
+
+    @enforce_keys [:module, :optional]
+    defstruct @enforce_keys
+
+    @type t :: %__MODULE__{module: module, optional: [atom]}
+
+    @spec new(module) :: t
+    def new(module) do
+      _ = Code.ensure_loaded(module)
+
+      optional = for {name, arity} <- @optional, function_exported?(module, name, arity), do: name
+
+      %__MODULE__{module: module, optional: optional}
+    end
+  end
+
   # Commands are collected the last one first, with how many they are, the bytes of their messages,
-  # and whether there are replies among them.
-  @type commands :: {[command], non_neg_integer, non_neg_integer, boolean}
+  # whether there are some among them that are not the native side's, and what its messages'
+  # references stand for.
+  @type commands ::
+          {[command], non_neg_integer, non_neg_integer, boolean, [{pos_integer, term}]}
   @type command :: tuple | :pingresp
 
   @doc "No commands."
   @spec none() :: commands
-  def none, do: {[], 0, 0, false}
+  def none, do: {[], 0, 0, false, []}
 
-  @doc "Runs the callbacks for the events. Commands come behind those that there are."
-  @spec handle([tuple | :pingreq | :disconnect], module, term, commands) ::
-          {:ok, term, commands} | {:stop, term, term, commands}
-  def handle([{:publish, _, _, _} | _] = events, module, state, commands) do
+  @doc """
+  Runs the callbacks for the events. Commands come behind those that there are. A DISCONNECT of the
+  client ends the batch.
+  """
+  @spec handle([tuple | :pingreq], Handler.t(), term, commands) ::
+          {:ok, term, commands}
+          | {:stop, term, term, commands}
+          | {:disconnect, 0..255, map, term, commands}
+  def handle([event | _] = events, handler, state, commands)
+      when elem(event, 0) == :publish do
     # Found once, where module.handle_publish would be looked up for each message.
-    handle_publish = Function.capture(module, :handle_publish, 4)
-    publishes(events, handle_publish, module, state, commands)
+    handle_publish = Function.capture(handler.module, :handle_publish, 4)
+    publishes(events, handle_publish, handler, state, commands)
   end
 
-  def handle([{:subscribe, id, filters} | events], module, state, commands) do
-    case subscribe(filters, module, state, [], []) do
+  def handle([{:subscribe, id, filters} | events], handler, state, commands) do
+    case subscribe(filters, handler, state, [], %{}, []) do
       # The acknowledgement goes out before what the callbacks publish.
-      {:ok, state, codes, actions} ->
-        act(actions, state, put({:suback, id, codes}, commands), events, module)
+      {:ok, state, codes, properties, actions} ->
+        act(actions, state, put({:suback, id, codes, properties}, commands), events, handler)
 
       {:stop, result, state, actions} ->
         stop_acting(actions, result, state, commands)
     end
   end
 
-  def handle([{:unsubscribe, id, filters} | events], module, state, commands) do
-    case unsubscribe(filters, module, state, []) do
-      {:ok, state, actions} -> act(actions, state, put({:unsuback, id}, commands), events, module)
-      {:stop, result, state, actions} -> stop_acting(actions, result, state, commands)
+  def handle([{:unsubscribe, id, filters, options} | events], handler, state, commands) do
+    case unsubscribe(filters, options, handler, state, [], %{}, []) do
+      {:ok, state, codes, properties, actions} ->
+        act(actions, state, put({:unsuback, id, codes, properties}, commands), events, handler)
+
+      {:stop, result, state, actions} ->
+        stop_acting(actions, result, state, commands)
     end
   end
 
-  def handle([:pingreq | events], module, state, commands) do
-    handle(events, module, state, put(:pingresp, commands))
+  def handle([:pingreq | events], handler, state, commands) do
+    handle(events, handler, state, put(:pingresp, commands))
   end
 
-  def handle([:disconnect | _], _module, state, commands), do: {:stop, :normal, state, commands}
-
-  def handle([], _module, state, commands), do: {:ok, state, commands}
-
-  defp publishes([{:publish, topic, message, opts} | events], callback, module, state, commands) do
-    case publish(callback, topic, message, opts, state) do
+  def handle([{:auth, code, properties} | events], handler, state, commands) do
+    case call(handler.module, :handle_auth, [Reason.name(code), properties, state]) do
       {:ok, state} ->
-        publishes(events, callback, module, state, commands)
+        handle(events, handler, state, put_auth(0x00, %{}, commands))
 
       {:ok, state, actions} ->
-        case add(actions, commands) do
-          {:ok, commands} -> publishes(events, callback, module, state, commands)
-          {:error, reason, commands} -> {:stop, reason, state, commands}
-        end
+        {said, actions} = actions |> List.wrap() |> Enum.split_with(&match?({:auth, _}, &1))
+
+        properties =
+          for {:auth, properties} <- said, reduce: %{}, do: (all -> Map.merge(all, properties))
+
+        act(actions, state, put_auth(0x00, properties, commands), events, handler)
+
+      {:continue, properties, state} ->
+        handle(events, handler, state, put_auth(0x18, properties, commands))
+
+      {:error, reason, state} ->
+        act([{:disconnect, reason}], state, commands, events, handler)
 
       other ->
         stop(other, state, commands)
     end
   end
 
-  defp publishes(events, _callback, module, state, commands),
-    do: handle(events, module, state, commands)
+  def handle([{:disconnect, code, properties} | _], _handler, state, commands),
+    do: {:disconnect, code, properties, state, commands}
 
-  defp act(actions, state, commands, events, module) do
+  def handle([], _handler, state, commands), do: {:ok, state, commands}
+
+  # QoS 0, which nobody acknowledges.
+  defp publishes([{:publish, topic, message, opts} | events], callback, handler, state, commands) do
+    case publish(callback, topic, message, opts, state) do
+      {:ok, state} ->
+        publishes(events, callback, handler, state, commands)
+
+      {:ok, state, actions} ->
+        publishes_acting(actions, events, callback, handler, state, commands)
+
+      {:error, _reason, state} ->
+        publishes(events, callback, handler, state, commands)
+
+      {:error, _reason, state, actions} ->
+        publishes_acting(actions, events, callback, handler, state, commands)
+
+      other ->
+        stop(other, state, commands)
+    end
+  end
+
+  defp publishes(
+         [{:publish, topic, message, opts, _id} | events],
+         callback,
+         handler,
+         state,
+         commands
+       ) do
+    case publish(callback, topic, message, opts, state) do
+      {:ok, state} ->
+        publishes(events, callback, handler, state, put_acked(commands))
+
+      {:ok, state, actions} ->
+        publishes_acting(actions, events, callback, handler, state, put_acked(commands))
+
+      {:error, reason, state} ->
+        publishes_refusing(reason, [], events, callback, handler, state, commands)
+
+      {:error, reason, state, actions} ->
+        publishes_refusing(reason, actions, events, callback, handler, state, commands)
+
+      other ->
+        stop(other, state, commands)
+    end
+  end
+
+  defp publishes(events, _callback, handler, state, commands),
+    do: handle(events, handler, state, commands)
+
+  defp publishes_acting(actions, events, callback, handler, state, commands) do
     case add(actions, commands) do
-      {:ok, commands} -> handle(events, module, state, commands)
+      {:ok, commands} -> publishes(events, callback, handler, state, commands)
+      {:error, reason, commands} -> {:stop, reason, state, commands}
+    end
+  end
+
+  defp publishes_refusing(reason, actions, events, callback, handler, state, commands) do
+    case reason(reason) do
+      {:ok, code, properties} ->
+        commands = put({:refuse, code, properties}, commands)
+        publishes_acting(actions, events, callback, handler, state, commands)
+
+      :error ->
+        {:stop, bad_reason(reason), state, commands}
+    end
+  end
+
+  defp act(actions, state, commands, events, handler) do
+    case add(actions, commands) do
+      {:ok, commands} -> handle(events, handler, state, commands)
       {:error, reason, commands} -> {:stop, reason, state, commands}
     end
   end
@@ -83,36 +194,96 @@ defmodule MQTT.Server.Events do
     end
   end
 
-  defp subscribe([{filter, qos} | filters], module, state, codes, actions) do
-    case call(module, :handle_subscribe, [filter, qos, state]) do
-      {:ok, granted, state} when granted in [0, 1, 2, :failed] ->
-        subscribe(filters, module, state, [code(granted, qos) | codes], actions)
+  defp subscribe([{filter, options} | filters], handler, state, codes, properties, actions) do
+    result =
+      if :handle_subscribe in handler.optional do
+        call(handler.module, :handle_subscribe, [filter, options.qos, options, state])
+      else
+        call(handler.module, :handle_subscribe, [filter, options.qos, state])
+      end
 
-      {:ok, granted, state, more} when granted in [0, 1, 2, :failed] ->
-        subscribe(filters, module, state, [code(granted, qos) | codes], [more | actions])
+    case answer(result, &granted(&1, options.qos)) do
+      {:ok, code, more_properties, state, more} ->
+        properties = Map.merge(properties, more_properties)
+        subscribe(filters, handler, state, [code | codes], properties, [more | actions])
 
-      other ->
-        {:stop, other, state, flat(actions)}
+      {:stop, result} ->
+        {:stop, result, state, flat(actions)}
     end
   end
 
-  defp subscribe([], _module, state, codes, actions),
-    do: {:ok, state, Enum.reverse(codes), flat(actions)}
+  defp subscribe([], _handler, state, codes, properties, actions),
+    do: {:ok, state, Enum.reverse(codes), properties, flat(actions)}
 
-  defp unsubscribe([filter | filters], module, state, actions) do
-    case call(module, :handle_unsubscribe, [filter, state]) do
-      {:ok, state} -> unsubscribe(filters, module, state, actions)
-      {:ok, state, more} -> unsubscribe(filters, module, state, [more | actions])
-      other -> {:stop, other, state, flat(actions)}
+  defp unsubscribe([filter | filters], options, handler, state, codes, properties, actions) do
+    result =
+      if :handle_unsubscribe in handler.optional do
+        call(handler.module, :handle_unsubscribe, [filter, options, state])
+      else
+        call(handler.module, :handle_unsubscribe, [filter, state])
+      end
+
+    # Success has no value of its own here.
+    result =
+      case result do
+        {:ok, state} -> {:ok, 0, state}
+        {:ok, state, actions} -> {:ok, 0, state, actions}
+        other -> other
+      end
+
+    case answer(result, fn 0 -> {:ok, 0x00} end) do
+      {:ok, code, more_properties, state, more} ->
+        codes = [code | codes]
+        properties = Map.merge(properties, more_properties)
+        unsubscribe(filters, options, handler, state, codes, properties, [more | actions])
+
+      {:stop, result} ->
+        {:stop, result, state, flat(actions)}
     end
   end
 
-  defp unsubscribe([], _module, state, actions), do: {:ok, state, flat(actions)}
+  defp unsubscribe([], _options, _handler, state, codes, properties, actions),
+    do: {:ok, state, Enum.reverse(codes), properties, flat(actions)}
+
+  # What a callback for a filter returned, as a code.
+  defp answer({:ok, value, state}, code), do: answer({:ok, value, state, []}, code)
+
+  defp answer({:ok, value, state, actions} = result, code) do
+    case code.(value) do
+      {:ok, code} -> {:ok, code, %{}, state, actions}
+      :error -> {:stop, result}
+    end
+  end
+
+  defp answer({:error, reason, state}, code), do: answer({:error, reason, state, []}, code)
+
+  defp answer({:error, reason, state, actions}, _code) do
+    case reason(reason) do
+      {:ok, code, properties} -> {:ok, code, properties, state, actions}
+      :error -> {:stop, {:stop, bad_reason(reason)}}
+    end
+  end
+
+  defp answer(other, _code), do: {:stop, other}
+
+  # More than the client asked for is not granted.
+  defp granted(:failed, _requested), do: {:ok, 0x80}
+  defp granted(qos, requested) when qos in [0, 1, 2], do: {:ok, min(qos, requested)}
+  defp granted(_other, _requested), do: :error
 
   defp flat(actions), do: actions |> Enum.reverse() |> Enum.flat_map(&List.wrap/1)
 
-  defp code(:failed, _requested), do: 0x80
-  defp code(granted, requested), do: min(granted, requested)
+  @doc "The code and the properties of a reason as callbacks give it."
+  @spec reason(term) :: {:ok, 0..255, map} | :error
+  def reason({reason, properties}) when is_map(properties) do
+    with {:ok, code} <- Reason.fetch(reason), do: {:ok, code, properties}
+  end
+
+  def reason(reason), do: reason({reason, %{}})
+
+  defp bad_reason(reason) do
+    {ArgumentError.exception("#{inspect(reason)} is no reason code of MQTT.Reason"), []}
+  end
 
   @doc """
   Puts the actions of a callback, one or a list, behind the commands. One that is none is an error,
@@ -126,21 +297,50 @@ defmodule MQTT.Server.Events do
   def add([], commands), do: {:ok, commands}
   def add(action, commands), do: add_one(action, commands)
 
-  defp add_one({:publish, _topic, message} = publish, {list, count, bytes, replies?}),
-    do: {:ok, {[publish | list], count + 1, bytes + size(message), replies?}}
+  defp add_one({:publish, _topic, message} = publish, {list, count, bytes, ours?, refs}),
+    do: {:ok, {[publish | list], count + 1, bytes + size(message), ours?, refs}}
 
-  defp add_one({:publish, _topic, message, _opts} = publish, {list, count, bytes, replies?}),
-    do: {:ok, {[publish | list], count + 1, bytes + size(message), replies?}}
+  defp add_one({:publish, topic, message, %{ref: ref} = opts}, commands) do
+    # The native side knows references by numbers, which no two connections share.
+    number = :erlang.unique_integer([:positive])
+    {list, count, bytes, ours?, refs} = commands
+    publish = {:publish, topic, message, %{opts | ref: number}}
+    {:ok, {[publish | list], count + 1, bytes + size(message), ours?, [{number, ref} | refs]}}
+  end
 
-  defp add_one({:reply, _from, _reply} = reply, {list, count, bytes, _replies?}),
-    do: {:ok, {[reply | list], count + 1, bytes, true}}
+  defp add_one({:publish, _topic, message, _opts} = publish, {list, count, bytes, ours?, refs}),
+    do: {:ok, {[publish | list], count + 1, bytes + size(message), ours?, refs}}
+
+  defp add_one({:reply, _from, _reply} = reply, commands), do: {:ok, put_ours(reply, commands)}
+
+  defp add_one({:disconnect, reason}, commands),
+    do: add_one({:disconnect, reason, %{}}, commands)
+
+  defp add_one({:disconnect, reason, properties} = action, commands) when is_map(properties) do
+    case reason({reason, properties}) do
+      {:ok, code, properties} -> {:ok, put_ours({:disconnect, code, properties}, commands)}
+      :error -> {:error, bad_action(action, "there is no such reason code"), commands}
+    end
+  end
 
   defp add_one(other, commands) do
     {:error, bad_action(other, "it is none of those that MQTT.Server has"), commands}
   end
 
-  defp put(command, {list, count, bytes, replies?}),
-    do: {[command | list], count + 1, bytes, replies?}
+  defp put(command, {list, count, bytes, ours?, refs}),
+    do: {[command | list], count + 1, bytes, ours?, refs}
+
+  # One command for a run of acknowledgements.
+  defp put_acked({[{:acked, acked} | list], count, bytes, ours?, refs}),
+    do: {[{:acked, acked + 1} | list], count, bytes, ours?, refs}
+
+  defp put_acked(commands), do: put({:acked, 1}, commands)
+
+  defp put_auth(code, properties, commands), do: put_ours({:auth, code, properties}, commands)
+
+  # One that the process carries out itself.
+  defp put_ours(command, {list, count, bytes, _ours?, refs}),
+    do: {[command | list], count + 1, bytes, true, refs}
 
   # What is not iodata shows when it is written.
   defp size(message) when is_binary(message), do: byte_size(message)

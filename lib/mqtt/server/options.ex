@@ -4,6 +4,13 @@ defmodule MQTT.Server.Options do
 
   alias MQTT.Options
 
+  @session_schema [
+    {:max_session_messages, {:integer, 1, :infinity}, 10_000,
+     "Messages of QoS 1 and 2 to the client that may wait or be unacknowledged. Further ones are dropped and counted."},
+    {:max_session_bytes, {:integer, 1, :infinity}, 4_194_304,
+     "Bytes of them, from which on no further one is taken."}
+  ]
+
   @schema [
     {:connect_timeout, :timeout, 5_000, "How long a client may take for its CONNECT."},
     {:idle_timeout, :timeout, :infinity,
@@ -17,6 +24,12 @@ defmodule MQTT.Server.Options do
      "Topic filters that a SUBSCRIBE or UNSUBSCRIBE may have."},
     {:max_user_properties, {:integer, 0, 65_535}, 64,
      "User properties that a packet may have (MQTT 5.0)."},
+    {:receive_maximum, {:integer, 1, 65_535}, 1_024,
+     "Messages of QoS 1 and 2 from the client that may be unacknowledged at a time."},
+    {:max_inflight, {:integer, 1, 65_535}, 1_024,
+     "Messages of QoS 1 and 2 to the client that may be unacknowledged at a time, if its Receive Maximum is not lower."},
+    {:topic_alias_maximum, {:integer, 0, 65_535}, 16,
+     "Topic aliases that the client may set (MQTT 5.0)."},
     {:max_queue_bytes, {:integer, 1, :infinity}, 1_048_576,
      "Bytes that may wait for a client that reads too slowly. Behind them messages of QoS 0 are dropped and counted."},
     {:slow_peer, {:in, [:block, :drop, :close]}, :block,
@@ -27,6 +40,7 @@ defmodule MQTT.Server.Options do
      "After how long without a message the process hibernates."},
     {:keep_socket, :boolean, true,
      "Whether a `:gen_tcp` socket given to `enter_loop/4` stays open, for `:inet.peername/1` and its like, until the connection ends."}
+    | @session_schema
   ]
 
   @native [
@@ -39,7 +53,12 @@ defmodule MQTT.Server.Options do
     :max_topic_filters,
     :max_user_properties,
     :max_queue_bytes,
-    :slow_peer
+    :slow_peer,
+    :receive_maximum,
+    :max_inflight,
+    :topic_alias_maximum,
+    :max_session_messages,
+    :max_session_bytes
   ]
 
   @enforce_keys [:native, :hibernate_after, :keep_socket, :send_timeout]
@@ -53,14 +72,18 @@ defmodule MQTT.Server.Options do
         }
 
   @doc "The options of a connection that is not a listener's."
-  @spec new(keyword) :: t
-  def new(options), do: options |> Options.validate!(@schema, "MQTT.Server") |> from_map()
+  @spec new(module, keyword) :: t
+  def new(module, options),
+    do: options |> Options.validate!(@schema, "MQTT.Server") |> from_map(module)
 
   @doc "The struct of options that were checked against `schema/0`, maybe among others."
-  @spec from_map(map) :: t
-  def from_map(options) do
+  @spec from_map(map, module) :: t
+  def from_map(options, module) do
+    authenticates = Code.ensure_loaded?(module) and function_exported?(module, :handle_auth, 3)
+    native = options |> Map.take(@native) |> Map.put(:enhanced_authentication, authenticates)
+
     %__MODULE__{
-      native: Map.take(options, @native),
+      native: native,
       hibernate_after: options.hibernate_after,
       keep_socket: options.keep_socket,
       send_timeout: options.send_timeout
@@ -68,4 +91,5 @@ defmodule MQTT.Server.Options do
   end
 
   def schema, do: @schema
+  def session_schema, do: @session_schema
 end

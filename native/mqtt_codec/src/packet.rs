@@ -102,6 +102,15 @@ impl<'a> Packet<'a> {
         Ok(header + remaining_length)
     }
 
+    /// Checks the packet and counts its bytes.
+    pub fn packet_length(&self, version: Version) -> Result<usize, Error> {
+        let remaining_length = self.remaining_length(version)?;
+        if remaining_length > varint::MAX {
+            return Err(Error::PacketTooLarge);
+        }
+        Ok(1 + varint::length(remaining_length as u32) + remaining_length)
+    }
+
     /// Checks the packet and counts the bytes behind its fixed header.
     fn remaining_length(&self, version: Version) -> Result<usize, Error> {
         match self {

@@ -16,6 +16,19 @@ impl<'a> Properties<'a> {
     /// No properties.
     pub const EMPTY: Properties<'static> = Properties { raw: &[] };
 
+    /// The bytes of [`as_bytes`](Self::as_bytes) again, checked for their place.
+    pub fn from_bytes(bytes: &'a [u8], place: Place) -> Result<Self, Error> {
+        let properties = Self { raw: bytes };
+        properties.check(place, u16::MAX)?;
+        Ok(properties)
+    }
+
+    /// The bytes behind the Property Length.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.raw
+    }
+
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -128,6 +141,11 @@ impl PropertiesBuf {
         property.check_value()?;
         property.write(&mut self.raw);
         Ok(())
+    }
+
+    /// Takes all of them out.
+    pub fn clear(&mut self) {
+        self.raw.clear();
     }
 
     /// The properties, to be put into a packet.

@@ -3,21 +3,25 @@
 //! moment of the caller's choice.
 //!
 //! ```
-//! use mqtt_core::{Config, Connection, Event, Received};
+//! use mqtt_codec::Properties;
+//! use mqtt_core::{Config, Connection, Event, Received, Session, SessionLimits};
 //!
 //! let mut connection = Connection::new(Config::default(), 0);
+//! let mut session = Session::new(SessionLimits::default());
 //! let mut output = Vec::new();
 //! let connect = b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01c";
-//! let received = connection.receive(0, connect, &mut output)?;
+//! let received = connection.receive(0, connect, &mut session, &mut output)?;
 //! assert!(matches!(received, Received::Event(Event::Connect(_), 15)));
-//! connection.accept(0, false, &mut output)?;
+//! connection.accept(0, true, None, Properties::EMPTY, &mut session, &mut output)?;
 //! assert_eq!(output, [0x20, 2, 0, 0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Layout
 //!
-//! `connection` is the state machine, `event` what it tells, `close` why it ends.
+//! `connection` is the state machine, `messages` and `subscribing` what it does with PUBLISH and
+//! SUBSCRIBE, `session` what outlives it, `stored` a session as bytes, `message` a message in it. `event` is what a
+//! connection tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -30,13 +34,24 @@
     )
 )]
 
+mod aliases;
 mod close;
+mod config;
 mod connection;
 mod event;
+mod ids;
+mod message;
+mod messages;
+mod session;
+mod stored;
+mod subscribing;
 
 pub use close::{Close, Violation};
-pub use connection::{Config, Connection, WrongState};
+pub use config::Config;
+pub use connection::{CommandError, Connection};
 pub use event::{Event, Received};
+pub use messages::{Fate, check_publish};
+pub use session::{Delivery, Dropped, Granted, Session, SessionLimits};
 
 /// Milliseconds since a moment that the caller chose.
 pub type Millis = u64;

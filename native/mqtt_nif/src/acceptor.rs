@@ -93,7 +93,9 @@ async fn await_connect(
             Err(_) => return Err(Refusal::Gone),
         }
         let mut answer = Vec::new();
-        match core::Connection::new(config, 0).receive(0, received, &mut answer) {
+        // Nothing of CONNECT touches the session.
+        let mut session = core::Session::new(core::SessionLimits::default());
+        match core::Connection::new(config, 0).receive(0, received, &mut session, &mut answer) {
             Ok(Received::Event(Event::Connect(_), _)) => return Ok(()),
             Ok(_) => {}
             Err(_) => return Err(Refusal::Answer(answer)),

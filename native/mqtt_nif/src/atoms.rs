@@ -23,6 +23,14 @@ rustler::atoms! {
     disconnect,
     suback,
     unsuback,
+    delivered,
+    session,
+
+    // commands
+    acked,
+    refused_message = "refuse",
+    ref_ = "ref",
+    max_qos,
 
     // what to do after a call
     wait,
@@ -38,6 +46,7 @@ rustler::atoms! {
     keep_alive_timeout,
     send_timeout,
     send_queue_full,
+    session_taken_over,
     socket_error,
     nif_panicked,
     infinity,
@@ -70,6 +79,7 @@ rustler::atoms! {
     no_local,
     retain_as_published,
     retain_handling,
+    topic_alias,
     user_property,
     subscription_identifier,
 
@@ -99,6 +109,13 @@ rustler::atoms! {
     flushers,
     dropped_messages,
     refused,
+    size,
+    queued,
+    inflight,
+    received,
+    dropped,
+    expiry_interval,
+    connection,
     unconnected,
     address,
     port,

@@ -1,11 +1,14 @@
 //! The commands of the owner, encoded and written in one go.
 
 use crate::atoms;
+use crate::clock;
 use crate::connection::Connection;
+use crate::input::Peer;
 use crate::output::{Admission, Output, SlowPeer};
+use crate::packet_encode;
 use crate::terms::{consume_timeslice, element, iodata, list, name, tuple};
-use mqtt_codec::{PacketId, Properties, Publish, Qos};
-use mqtt_core as core;
+use mqtt_codec::{PacketId, Properties, PropertiesBuf, Publish, Qos, ReasonCode};
+use mqtt_core::{CommandError, Fate, Millis};
 use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Term};
 use std::cell::Cell;
@@ -103,18 +106,20 @@ impl Drop for Cork<'_> {
 /// before it have been written.
 pub(crate) fn run<'a>(
     connection: &Arc<Connection>,
-    state: &mut core::Connection,
+    peer: &mut Peer<'_>,
     mut commands: Term<'a>,
     again: bool,
 ) -> Outcome<'a> {
     let mut cork = Cork::new();
+    let now = clock::now();
+    let dropped_before = peer.session.dropped();
     let (mut queued, admission, slow_peer) = {
         let mut output = connection.output();
         (output.queued(), output.admission(again), output.options().slow_peer)
     };
     // What one callback or one batch of packets publishes is not cut in two where nobody asked
     // for it, so with the default policy the queue is looked at once.
-    let mut messages = Messages { admission, dropped: 0 };
+    let mut admission = admission;
     let mut count = 0;
     let outcome = loop {
         let Ok((command, rest)) = commands.list_get_cell() else {
@@ -123,7 +128,7 @@ pub(crate) fn run<'a>(
         if count == MAX_COMMANDS || cork.written >= MAX_BYTES {
             break Outcome::More(commands);
         }
-        if let Err(outcome) = encode(state, &mut messages, &mut cork, command) {
+        if let Err(outcome) = encode(peer, admission, now, &mut cork, command) {
             break outcome;
         }
         count += 1;
@@ -133,122 +138,218 @@ pub(crate) fn run<'a>(
             cork.write(connection, &mut output);
             queued = output.queued();
             if slow_peer != SlowPeer::Block {
-                messages.admission = output.admission(false);
+                admission = output.admission(false);
             }
         }
     };
     let mut output = connection.output();
     cork.write(connection, &mut output);
-    if messages.dropped > 0 {
-        output.count_dropped(messages.dropped);
-    }
+    count_dropped(&mut output, peer, dropped_before);
     drop(output);
     consume_timeslice(commands.get_env(), cork.written + 128 * count);
     outcome
 }
 
-/// What becomes of the messages of a call.
-struct Messages {
-    admission: Admission,
-    dropped: usize,
+/// Counts what the session has dropped meanwhile.
+fn count_dropped(output: &mut Output, peer: &Peer<'_>, before: usize) {
+    let dropped = peer.session.dropped() - before;
+    if dropped > 0 {
+        output.count_dropped(dropped);
+    }
+}
+
+/// Sends what waits in the session, as far as the client lets it and takes it at once. Says whether
+/// there is more than one call may do.
+pub(crate) fn pump(connection: &Arc<Connection>, peer: &mut Peer<'_>) -> bool {
+    let dropped_before = peer.session.dropped();
+    let mut cork = Cork::new();
+    let more = loop {
+        // For a client that reads slowly it waits where it is.
+        if connection.output().wait_if_queued() {
+            break false;
+        }
+        let more = peer.connection.pump(clock::now(), peer.session, &mut cork.bytes, FULL);
+        if cork.len() > 0 {
+            cork.write(connection, &mut connection.output());
+        }
+        if !more || cork.written >= MAX_BYTES {
+            break more;
+        }
+    };
+    count_dropped(&mut connection.output(), peer, dropped_before);
+    more
 }
 
 fn encode<'a>(
-    state: &mut core::Connection,
-    messages: &mut Messages,
+    peer: &mut Peer<'_>,
+    admission: Admission,
+    now: Millis,
     cork: &mut Cork<'a>,
     command: Term<'a>,
 ) -> Result<(), Outcome<'a>> {
     let bad = |reason| Outcome::Bad(command, reason);
-    let named = |error: mqtt_codec::Error| bad(name(command.get_env(), error.name()));
+    let env = command.get_env();
+    let named = |error: CommandError| bad(name(env, error.name()));
     let term = |raw| element(command, raw);
     if is(command.as_c_arg(), atoms::pingresp()) {
-        state.pingresp(&mut cork.bytes);
+        peer.connection.pingresp(&mut cork.bytes);
         return Ok(());
     }
     match *tuple(command) {
-        [tag, topic, message] if is(tag, atoms::publish()) => {
-            let message = Message { topic: term(topic), payload: term(message), options: None };
-            message.encode(state, messages, cork, bad)
+        [tag, topic, payload] if is(tag, atoms::publish()) => {
+            let message = Message { topic: term(topic), payload: term(payload), options: None };
+            message.encode(peer, admission, now, cork, bad)
         }
-        [tag, topic, message, options] if is(tag, atoms::publish()) => {
+        [tag, topic, payload, options] if is(tag, atoms::publish()) => {
             let options = Some(term(options));
-            let message = Message { topic: term(topic), payload: term(message), options };
-            message.encode(state, messages, cork, bad)
+            let message = Message { topic: term(topic), payload: term(payload), options };
+            message.encode(peer, admission, now, cork, bad)
         }
-        [tag, packet_id, codes] if is(tag, atoms::suback()) => {
+        [tag, count] if is(tag, atoms::acked()) => {
+            let count: usize = term(count).decode().map_err(|_| bad(atoms::badarg()))?;
+            for _ in 0..count {
+                acknowledge(peer, ReasonCode::SUCCESS, Properties::EMPTY, cork).map_err(named)?;
+            }
+            Ok(())
+        }
+        [tag, code, properties] if is(tag, atoms::refused_message()) => {
+            let code: u8 = term(code).decode().map_err(|_| bad(atoms::badarg()))?;
+            let properties = properties_of(term(properties)).map_err(bad)?;
+            acknowledge(peer, ReasonCode(code), properties.as_properties(), cork).map_err(named)
+        }
+        [tag, packet_id, codes, properties]
+            if is(tag, atoms::suback()) || is(tag, atoms::unsuback()) =>
+        {
             let packet_id = packet_id_of(term(packet_id)).ok_or_else(|| bad(atoms::badarg()))?;
             let codes: Vec<u8> = list(term(codes)).ok_or_else(|| bad(atoms::badarg()))?;
-            state.suback(packet_id, &codes, &mut cork.bytes).map_err(named)
-        }
-        [tag, packet_id] if is(tag, atoms::unsuback()) => {
-            let packet_id = packet_id_of(term(packet_id)).ok_or_else(|| bad(atoms::badarg()))?;
-            state.unsuback(packet_id, &mut cork.bytes).map_err(named)
+            let properties = properties_of(term(properties)).map_err(bad)?;
+            let properties = properties.as_properties();
+            let Peer { connection, session } = peer;
+            if is(tag, atoms::suback()) {
+                connection.suback(packet_id, &codes, properties, session, &mut cork.bytes)
+            } else {
+                connection.unsuback(packet_id, &codes, properties, session, &mut cork.bytes)
+            }
+            .map_err(named)
         }
         _ => Err(bad(atoms::badarg())),
     }
 }
 
-/// The parts of a publish action.
-struct Message<'a> {
-    topic: Term<'a>,
-    payload: Term<'a>,
-    options: Option<Term<'a>>,
+fn acknowledge(
+    peer: &mut Peer<'_>,
+    reason: ReasonCode,
+    properties: Properties<'_>,
+    cork: &mut Cork<'_>,
+) -> Result<(), CommandError> {
+    peer.connection.acknowledge(reason, properties, peer.session, &mut cork.bytes)
 }
+
+/// The properties of a map, or what is wrong with it.
+pub(crate) fn properties_of(map: Term<'_>) -> Result<PropertiesBuf, Atom> {
+    if map.map_size().is_ok_and(|size| size == 0) {
+        return Ok(PropertiesBuf::default());
+    }
+    packet_encode::properties(map).map_err(|invalid| invalid.reason(map.get_env()))
+}
+
+/// The parts of a publish action.
+pub(crate) struct Message<'a> {
+    pub(crate) topic: Term<'a>,
+    pub(crate) payload: Term<'a>,
+    pub(crate) options: Option<Term<'a>>,
+}
+
+/// What the options of a publish action say, or that they say nothing.
+#[derive(Default)]
+struct MessageOptions {
+    qos: Qos,
+    retain: bool,
+    properties: PropertiesBuf,
+    reference: u64,
+}
+
+/// Why a message cannot be published.
+pub(crate) struct Invalid(pub(crate) Atom);
 
 impl<'a> Message<'a> {
     fn encode(
         &self,
-        state: &mut core::Connection,
-        messages: &mut Messages,
+        peer: &mut Peer<'_>,
+        admission: Admission,
+        now: Millis,
         cork: &mut Cork<'a>,
         bad: impl Fn(Atom) -> Outcome<'a>,
     ) -> Result<(), Outcome<'a>> {
-        let topic = iodata(self.topic).ok_or_else(|| bad(atoms::badarg()))?;
-        let payload = iodata(self.payload).ok_or_else(|| bad(atoms::badarg()))?;
-        let (qos, retain) = self.flags().ok_or_else(|| bad(atoms::badarg()))?;
-        if qos != Qos::AtMostOnce {
-            return Err(bad(atoms::qos_not_supported()));
+        if admission == Admission::Close {
+            return Err(Outcome::QueueFull);
         }
-        let publish = Publish {
-            dup: false,
-            qos,
-            retain,
-            topic: std::str::from_utf8(topic).map_err(|_| bad(atoms::invalid_utf8()))?,
-            packet_id: None,
-            properties: Properties::EMPTY,
-            payload,
-        };
-        match messages.admission {
-            Admission::Send => {}
-            Admission::Drop => {
-                messages.dropped += 1;
-                return Ok(());
-            }
-            Admission::Close => return Err(Outcome::QueueFull),
+        let room = admission == Admission::Send;
+        let env = self.topic.get_env();
+        let sent = self.with_publish(|publish, reference| {
+            let Peer { connection, session } = peer;
+            let bytes = &mut cork.bytes;
+            connection
+                .publish(now, publish, reference, room, session, bytes)
+                .map_err(|error| Invalid(name(env, error.name())))
+        });
+        match sent {
+            Ok(Fate::Head) => cork.put_payload(iodata(self.payload).unwrap_or_default()),
+            Ok(Fate::Waiting | Fate::Dropped) => {}
+            Err(Invalid(reason)) => return Err(bad(reason)),
         }
-        state
-            .publish_head(&publish, &mut cork.bytes)
-            .map_err(|error| bad(name(self.topic.get_env(), error.name())))?;
-        cork.put_payload(payload);
         Ok(())
     }
 
-    /// QoS and RETAIN, which are 0 and false where the options do not say otherwise.
-    fn flags(&self) -> Option<(Qos, bool)> {
-        let Some(options) = self.options else { return Some((Qos::AtMostOnce, false)) };
+    /// Calls with the message as a packet without an identifier, and its reference.
+    pub(crate) fn with_publish<T>(
+        &self,
+        call: impl FnOnce(&Publish<'_>, u64) -> Result<T, Invalid>,
+    ) -> Result<T, Invalid> {
+        let topic = iodata(self.topic).ok_or(Invalid(atoms::badarg()))?;
+        let payload = iodata(self.payload).ok_or(Invalid(atoms::badarg()))?;
+        let options = self.options()?;
+        let publish = Publish {
+            dup: false,
+            qos: options.qos,
+            retain: options.retain,
+            topic: std::str::from_utf8(topic).map_err(|_| Invalid(atoms::invalid_utf8()))?,
+            packet_id: None,
+            properties: options.properties.as_properties(),
+            payload,
+        };
+        call(&publish, options.reference)
+    }
+
+    /// What the options say; QoS 0 and not retained is what is not said.
+    fn options(&self) -> Result<MessageOptions, Invalid> {
+        let mut said = MessageOptions::default();
+        let Some(options) = self.options else { return Ok(said) };
+        let badarg = || Invalid(atoms::badarg());
         if !options.is_map() {
-            return None;
+            return Err(badarg());
         }
-        let qos = match options.map_get(atoms::qos()) {
-            Ok(qos) => Qos::from_bits(qos.decode().ok()?)?,
-            Err(_) => Qos::AtMostOnce,
+        let qos = |key| match options.map_get(key) {
+            Ok(qos) => {
+                let bits = qos.decode().map_err(|_| badarg())?;
+                Qos::from_bits(bits).map(Some).ok_or_else(badarg)
+            }
+            Err(_) => Ok(None),
         };
-        let retain = match options.map_get(atoms::retain()) {
-            Ok(retain) => retain.decode().ok()?,
-            Err(_) => false,
-        };
-        Some((qos, retain))
+        said.qos = qos(atoms::qos())?.unwrap_or_default();
+        if let Some(most) = qos(atoms::max_qos())? {
+            said.qos = said.qos.min(most);
+        }
+        if let Ok(retain) = options.map_get(atoms::retain()) {
+            said.retain = retain.decode().map_err(|_| badarg())?;
+        }
+        if let Ok(properties) = options.map_get(atoms::properties()) {
+            said.properties = properties_of(properties).map_err(Invalid)?;
+        }
+        if let Ok(reference) = options.map_get(atoms::ref_()) {
+            said.reference = reference.decode().map_err(|_| badarg())?;
+        }
+        Ok(said)
     }
 }
 

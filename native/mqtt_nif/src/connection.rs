@@ -2,23 +2,24 @@
 //!
 //! The owner is one process; it alone reads, and its messages are all of the shape
 //! `{:"$mqtt", what}`. Besides it the flusher writes, and when the owner dies the BEAM calls
-//! [`Connection::shut`]. The locks are taken in the order `input`, then `output`; neither is held
-//! while another process or task is waited for. A panic poisons them, after which every call says
+//! [`Connection::shut`]. The locks are taken in the order `input`, that of a shared session, then
+//! `output`; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
-use crate::commands::{self, Outcome};
+use crate::commands::{self, Outcome, properties_of};
 use crate::counters::CONNECTIONS;
-use crate::events::{Batch, Stop, close_reason};
+use crate::events::{Batch, Stop, close_reason, delivered};
 use crate::handle::Handle;
-use crate::input::{Input, Progress};
+use crate::input::{Input, Peer, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
+use crate::session::{Session, SessionResource};
 use crate::socket::Socket;
 use crate::{atoms, clock, flusher, terms};
 use mqtt_codec::ReasonCode;
 use mqtt_core as core;
-use rustler::{Atom, Binary, Encoder, Env, Term};
+use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,7 @@ pub(crate) enum Shut {
 
 struct InputSide {
     state: core::Connection,
+    session: Session,
     input: Input,
     /// Gone once nothing is read any more and the BEAM has stopped polling.
     socket: Option<Arc<Socket>>,
@@ -65,6 +67,7 @@ impl Connection {
             output: Mutex::new(Output::new(options.output(), socket.clone())),
             input: Mutex::new(InputSide {
                 state,
+                session: Session::new(options.session()),
                 input: Input::new(received),
                 socket,
                 selected: false,
@@ -92,6 +95,8 @@ impl Connection {
             if std::mem::replace(&mut input.ended, true) {
                 return Shut::Already;
             }
+            // A shared session is free for the next connection.
+            input.session = Session::new(core::SessionLimits::default());
             match (&input.socket, input.selected) {
                 (Some(socket), true) => (Some(socket.as_raw_fd()), None),
                 _ => (None, input.socket.take()),
@@ -115,10 +120,24 @@ impl Connection {
     }
 
     /// Writes what the protocol answered by itself.
-    fn answer(connection: &Arc<Self>, batch: &Batch<'_>) {
+    fn answer(connection: &Arc<Self>, batch: &mut Batch<'_>) {
         if !batch.output().is_empty() {
             connection.output().write(connection, &mut [io::IoSlice::new(batch.output())]);
         }
+    }
+
+    /// What follows a read: answers and messages that wait are written, and what has become of others
+    /// is told.
+    fn follow_up<'a>(
+        connection: &Arc<Self>,
+        peer: &mut Peer<'_>,
+        batch: &mut Batch<'a>,
+        next: Next<'a>,
+    ) -> Next<'a> {
+        Self::answer(connection, batch);
+        let more = peer.connection.is_connected() && commands::pump(connection, peer);
+        batch.deliveries(peer.session);
+        if more && matches!(next, Next::Wait) { Next::More } else { next }
     }
 }
 
@@ -231,21 +250,26 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     if let Some(next) = blocked(env, &mut connection.output()) {
         return batch.finish(next);
     }
-    let next = match side.input.read(&mut side.state, socket, &mut batch) {
-        Ok(Progress::Drained) => {
-            if handle.select(socket.as_raw_fd(), env.pid()) {
-                side.selected = true;
-                Next::Wait
-            } else {
-                close(env, (atoms::socket_error(), atoms::badarg()))
-            }
-        }
+    let Some(mut session) = side.session.access() else {
+        return batch.finish(close(env, atoms::session_taken_over()));
+    };
+    session.looked_at();
+    let mut peer = Peer { connection: &mut side.state, session: &mut session };
+    let next = match side.input.read(&mut peer, socket, &mut batch) {
+        Ok(Progress::Drained) => Next::Wait,
         Ok(Progress::More) => Next::More,
         Ok(Progress::Stop(stop)) => stopped(env, &stop),
         Ok(Progress::End) => close(env, atoms::closed()),
         Err(error) => close(env, io_reason(env, &error)),
     };
-    Connection::answer(connection, &batch);
+    let next = match Connection::follow_up(connection, &mut peer, &mut batch, next) {
+        Next::Wait if handle.select(socket.as_raw_fd(), env.pid()) => {
+            side.selected = true;
+            Next::Wait
+        }
+        Next::Wait => close(env, (atoms::socket_error(), atoms::badarg())),
+        next => next,
+    };
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
 }
@@ -271,12 +295,17 @@ fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Te
         return batch.finish(panicked(env));
     };
     let side = &mut *input;
-    let next = match side.input.feed(&mut side.state, data, &mut batch) {
+    let Some(mut session) = side.session.access() else {
+        return batch.finish(close(env, atoms::session_taken_over()));
+    };
+    session.looked_at();
+    let mut peer = Peer { connection: &mut side.state, session: &mut session };
+    let next = match side.input.feed(&mut peer, data, &mut batch) {
         Progress::Stop(stop) => stopped(env, &stop),
         Progress::More => Next::More,
         Progress::Drained | Progress::End => Next::Wait,
     };
-    Connection::answer(connection, &batch);
+    let next = Connection::follow_up(connection, &mut peer, &mut batch, next);
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
 }
@@ -288,38 +317,116 @@ fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
     }
 }
 
-/// Answers CONNECT with success.
+/// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
+/// `clean` says whether it begins anew, and `client_id` is one that the client did not choose.
 #[rustler::nif]
-fn connection_accept<'a>(env: Env<'a>, handle: Handle<'a>, session_present: bool) -> Term<'a> {
+fn connection_accept<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    session: Option<ResourceArc<SessionResource>>,
+    clean: bool,
+    client_id: Option<&'a str>,
+    properties: Term<'a>,
+) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
+    let properties = match properties_of(properties) {
+        Ok(properties) => properties,
+        Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
+    };
+    let side = &mut *input;
+    if let Some(resource) = session {
+        side.session = Session::attach(env, &resource);
+    }
+    let Some(mut session) = side.session.access() else {
+        return close(env, atoms::session_taken_over()).encode(env);
+    };
+    let properties = properties.as_properties();
     let mut connack = Vec::new();
-    if input.state.accept(clock::now(), session_present, &mut connack).is_err() {
-        return env.error_tuple(atoms::badarg());
+    let accepted =
+        side.state.accept(clock::now(), clean, client_id, properties, &mut session, &mut connack);
+    if let Err(error) = accepted {
+        return env.error_tuple((atoms::bad_action(), terms::name(env, error.name())));
     }
     connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
     atoms::ok().encode(env)
 }
 
-/// Answers CONNECT with a return code other than 0.
+/// Answers CONNECT with a refusal: a reason code of MQTT 5.0, for which older versions have theirs, or
+/// `exact`ly the code to be sent.
 #[rustler::nif]
-fn connection_reject<'a>(env: Env<'a>, handle: Handle<'a>, code: u8) -> Term<'a> {
+fn connection_reject<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    code: u8,
+    exact: bool,
+    properties: Term<'a>,
+) -> Term<'a> {
+    say(env, handle, |state, output| {
+        let properties = properties_of(properties)?;
+        state
+            .reject(ReasonCode(code), exact, properties.as_properties(), output)
+            .map_err(|error| terms::name(env, error.name()))
+    })
+}
+
+/// A step of an enhanced authentication.
+#[rustler::nif]
+fn connection_authenticate<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    code: u8,
+    properties: Term<'a>,
+) -> Term<'a> {
+    say(env, handle, |state, output| {
+        let properties = properties_of(properties)?;
+        state
+            .authenticate(clock::now(), ReasonCode(code), properties.as_properties(), output)
+            .map_err(|error| terms::name(env, error.name()))
+    })
+}
+
+/// Says why the connection ends, if its version has a packet for it.
+#[rustler::nif]
+fn connection_disconnect<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    code: u8,
+    properties: Term<'a>,
+) -> Term<'a> {
+    say(env, handle, |state, output| {
+        let properties = properties_of(properties)?;
+        state
+            .disconnect(ReasonCode(code), properties.as_properties(), output)
+            .map_err(|error| terms::name(env, error.name()))
+    })
+}
+
+/// Writes what the state machine says: `:ok`, `{:close, reason}`, or `{:error, {:bad_action, reason}}`.
+fn say<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    command: impl FnOnce(&mut core::Connection, &mut Vec<u8>) -> Result<(), Atom>,
+) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
-    let mut connack = Vec::new();
-    if input.state.reject(ReasonCode(code), &mut connack).is_err() {
-        return env.error_tuple(atoms::badarg());
+    let mut said = Vec::new();
+    if let Err(reason) = command(&mut input.state, &mut said) {
+        return env.error_tuple((atoms::bad_action(), reason));
     }
-    connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
+    if !said.is_empty() {
+        connection.output().write(connection, &mut [io::IoSlice::new(&said)]);
+    }
     atoms::ok().encode(env)
 }
 
-/// Encodes and writes the commands of a list. `again` says that they were left by another call, which
-/// had decided about the messages among them.
+/// Encodes and writes the commands of a list, and what waits in the session. `again` says that they were left by another call, which
+/// had decided about the messages among them. Gives what to do next, or that and what has become of
+/// messages: `{:delivered, deliveries, next}`.
 #[rustler::nif]
 fn connection_send<'a>(
     env: Env<'a>,
@@ -331,14 +438,32 @@ fn connection_send<'a>(
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
-    if !input.state.is_connected() {
+    let side = &mut *input;
+    if !side.state.is_connected() {
         return atoms::ok().encode(env);
     }
-    match commands::run(connection, &mut input.state, commands, again) {
+    let Some(mut session) = side.session.access() else {
+        return close(env, atoms::session_taken_over()).encode(env);
+    };
+    session.looked_at();
+    let mut peer = Peer { connection: &mut side.state, session: &mut session };
+    let outcome = match commands::run(connection, &mut peer, commands, again) {
+        Outcome::Done if peer.session.is_waiting() && commands::pump(connection, &mut peer) => {
+            (atoms::more(), Term::list_new_empty(env)).encode(env)
+        }
         Outcome::Done => atoms::ok().encode(env),
         Outcome::More(rest) => (atoms::more(), rest).encode(env),
         Outcome::Bad(command, reason) => env.error_tuple((atoms::bad_action(), command, reason)),
         Outcome::QueueFull => close(env, atoms::send_queue_full()).encode(env),
+    };
+    let mut deliveries = Vec::new();
+    while let Some(delivery) = peer.session.next_delivery() {
+        deliveries.push(delivered(env, delivery));
+    }
+    if deliveries.is_empty() {
+        outcome
+    } else {
+        (atoms::delivered(), deliveries, outcome).encode(env)
     }
 }
 

@@ -1,24 +1,32 @@
 //! The events of the state machine as terms, a batch at a time.
 
 use crate::atoms;
-use crate::terms::{Source, list_of, name};
-use mqtt_codec::{Connect, Publish, Subscribe, Unsubscribe};
-use mqtt_core::{Close, Connection, Event, Millis, Received};
+use crate::packet::properties_map;
+use crate::terms::{Source, binary, list_of, name};
+use mqtt_codec::{
+    Auth, Connect, Disconnect, Properties, Property, Publish, Qos, Subscribe, SubscriptionOptions,
+    Unsubscribe, Version,
+};
+use mqtt_core::{Close, Connection, Delivery, Event, Millis, Received, Session};
 use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Encoder, Env, Term};
 
 /// Packets that one call decodes at most, which takes a scheduler about 200 microseconds.
 const MAX_PACKETS: usize = 2048;
 
+/// The options maps of messages by QoS, DUP and RETAIN.
+const OPTIONS: usize = 12;
+
 /// The events of one call, in their order.
 pub(crate) struct Batch<'a> {
     env: Env<'a>,
     now: Millis,
     events: Vec<ErlNifTerm>,
+    deliveries: Vec<ErlNifTerm>,
     /// What is answered without the owner.
     output: Vec<u8>,
-    /// The options map of a message without and with RETAIN, made when first needed.
-    options: [Option<Term<'a>>; 2],
+    /// The options maps, but for packet identifier and properties, made when first needed.
+    options: [Option<Term<'a>>; OPTIONS],
     /// Bytes that were read and decoded.
     size: usize,
 }
@@ -39,7 +47,15 @@ pub(crate) enum Stop {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(env: Env<'a>, now: Millis) -> Self {
-        Self { env, now, events: Vec::new(), output: Vec::new(), options: [None; 2], size: 0 }
+        Self {
+            env,
+            now,
+            events: Vec::new(),
+            deliveries: Vec::new(),
+            output: Vec::new(),
+            options: [None; OPTIONS],
+            size: 0,
+        }
     }
 
     pub(crate) fn env(&self) -> Env<'a> {
@@ -59,14 +75,15 @@ impl<'a> Batch<'a> {
         self.size
     }
 
-    pub(crate) fn output(&self) -> &[u8] {
-        &self.output
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
     }
 
     /// Runs the state machine over the bytes from `start` on, and says where it stopped and why.
     pub(crate) fn run<'b>(
         &mut self,
         connection: &mut Connection,
+        session: &mut Session,
         source: &mut Source<'a, 'b>,
         start: usize,
     ) -> (usize, Stop) {
@@ -80,23 +97,26 @@ impl<'a> Batch<'a> {
             }
             turns += 1;
             let rest = source.bytes().get(at..).unwrap_or_default();
-            match connection.receive(self.now, rest, &mut self.output) {
+            match connection.receive(self.now, rest, session, &mut self.output) {
                 // Alone it is answered here, and behind other events by the owner, in its turn.
                 Ok(Received::Event(Event::Pingreq, length)) if self.events.is_empty() => {
                     connection.pingresp(&mut self.output);
                     at += length;
                 }
                 Ok(Received::Event(Event::Publish(publish), length)) => {
-                    let event = self.publish(&publish, &mut topic, source);
+                    let topic = self.topic(&publish, connection, &mut topic, source);
+                    let event = self.publish(&publish, topic, connection.version(), source);
                     self.events.push(event.as_c_arg());
                     at += length;
                 }
                 Ok(Received::Event(event, length)) => {
-                    let event = self.event(&event, source);
+                    let event = self.event(&event, connection.version(), source);
                     self.events.push(event.as_c_arg());
                     at += length;
                 }
                 Ok(Received::Incomplete(length)) => break Stop::Incomplete(length),
+                Ok(Received::Handled(length)) => at += length,
+                Ok(Received::Full) => break Stop::Full,
                 Ok(Received::Held) => break Stop::Held,
                 Err(close) => break Stop::Close(close),
             }
@@ -105,69 +125,204 @@ impl<'a> Batch<'a> {
         (at, stop)
     }
 
-    /// `{events, next}`.
-    pub(crate) fn finish(self, next: impl Encoder) -> Term<'a> {
-        (list_of(self.env, &self.events), next).encode(self.env)
-    }
-
-    fn event(&mut self, event: &Event<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
-        let env = self.env;
-        match event {
-            Event::Publish(publish) => self.publish(publish, &mut ("", None), source),
-            Event::Connect(connect) => (atoms::connect(), params(env, connect, source)).encode(env),
-            Event::Subscribe(subscribe) => subscribe_event(env, subscribe, source),
-            Event::Unsubscribe(unsubscribe) => unsubscribe_event(env, unsubscribe, source),
-            Event::Pingreq => atoms::pingreq().encode(env),
-            Event::Disconnect => atoms::disconnect().encode(env),
+    /// What has become of messages with a reference.
+    pub(crate) fn deliveries(&mut self, session: &mut Session) {
+        while let Some(delivery) = session.next_delivery() {
+            self.deliveries.push(delivered(self.env, delivery).as_c_arg());
         }
     }
 
-    fn publish<'b>(
+    /// `{events, next}`, or `{events, deliveries, next}`.
+    pub(crate) fn finish(self, next: impl Encoder) -> Term<'a> {
+        let events = list_of(self.env, &self.events);
+        if self.deliveries.is_empty() {
+            return (events, next).encode(self.env);
+        }
+        (events, list_of(self.env, &self.deliveries), next).encode(self.env)
+    }
+
+    fn event(
         &mut self,
-        publish: &Publish<'b>,
-        last: &mut Topic<'a, 'b>,
+        event: &Event<'_>,
+        version: Version,
         source: &mut Source<'a, '_>,
     ) -> Term<'a> {
         let env = self.env;
-        let [plain, retained] = &mut self.options;
-        let options = if publish.retain { retained } else { plain };
-        let options = *options.get_or_insert_with(|| {
-            let entries = [
-                (atoms::dup(), publish.dup.encode(env)),
-                (atoms::qos(), (publish.qos as u8).encode(env)),
-                (atoms::retain(), publish.retain.encode(env)),
-            ];
-            map(env, &entries)
-        });
-        let topic = match *last {
+        match event {
+            Event::Connect(connect) => (atoms::connect(), params(env, connect, source)).encode(env),
+            Event::Publish(publish) => {
+                let topic = source.term(publish.topic.as_bytes());
+                self.publish(publish, topic, version, source)
+            }
+            Event::Subscribe(subscribe) => subscribe_event(env, subscribe, version, source),
+            Event::Unsubscribe(unsubscribe) => unsubscribe_event(env, unsubscribe, source),
+            Event::Pingreq => atoms::pingreq().encode(env),
+            Event::Auth(Auth { reason, properties }) => {
+                let properties = properties_term(env, properties, source);
+                (atoms::auth(), reason.0, properties).encode(env)
+            }
+            Event::Disconnect(Disconnect { reason, properties }) => {
+                let properties = properties_term(env, properties, source);
+                (atoms::disconnect(), reason.0, properties).encode(env)
+            }
+        }
+    }
+
+    /// The topic of a message, which may be an alias, or that of the message before.
+    fn topic<'b>(
+        &self,
+        publish: &Publish<'b>,
+        connection: &Connection,
+        last: &mut Topic<'a, 'b>,
+        source: &mut Source<'a, '_>,
+    ) -> Term<'a> {
+        match *last {
+            _ if publish.topic.is_empty() => {
+                binary(self.env, connection.aliased_topic().as_bytes()).to_term(self.env)
+            }
             (name, Some(term)) if name == publish.topic => term,
             _ => {
                 let term = source.term(publish.topic.as_bytes());
                 *last = (publish.topic, Some(term));
                 term
             }
-        };
+        }
+    }
+
+    /// `{:publish, topic, message, opts}`, and the packet identifier behind it at QoS 1 and 2.
+    fn publish(
+        &mut self,
+        publish: &Publish<'_>,
+        topic: Term<'a>,
+        version: Version,
+        source: &mut Source<'a, '_>,
+    ) -> Term<'a> {
+        let env = self.env;
+        let mut options = self.options(publish, version);
+        if !publish.properties.is_empty() {
+            let properties = message_properties(env, &publish.properties, source);
+            options = put(options, atoms::properties(), properties);
+        }
         let payload = source.term(publish.payload);
-        (atoms::publish(), topic, payload, options).encode(env)
+        match publish.packet_id {
+            None => (atoms::publish(), topic, payload, options).encode(env),
+            Some(id) => {
+                let id = id.get().encode(env);
+                let options = put(options, atoms::packet_id(), id);
+                (atoms::publish(), topic, payload, options, id).encode(env)
+            }
+        }
+    }
+
+    /// The options map of a message, whose keys are shared by all that are alike.
+    fn options(&mut self, publish: &Publish<'_>, version: Version) -> Term<'a> {
+        let env = self.env;
+        let index =
+            4 * publish.qos as usize + 2 * usize::from(publish.dup) + usize::from(publish.retain);
+        let make = || {
+            let mut entries = vec![
+                (atoms::dup(), publish.dup.encode(env)),
+                (atoms::qos(), (publish.qos as u8).encode(env)),
+                (atoms::retain(), publish.retain.encode(env)),
+            ];
+            if publish.qos > Qos::AtMostOnce {
+                entries.push((atoms::packet_id(), 0.encode(env)));
+            }
+            if version >= Version::V5 {
+                entries.push((atoms::properties(), Term::map_new(env)));
+            }
+            map(env, &entries)
+        };
+        match self.options.get_mut(index) {
+            Some(options) => *options.get_or_insert_with(make),
+            None => make(),
+        }
     }
 }
 
+/// A map with another value for a key that it has.
+fn put<'a>(map: Term<'a>, key: Atom, value: Term<'a>) -> Term<'a> {
+    map.map_update(key, value).unwrap_or(map)
+}
+
+/// `{reference, :ok | {:error, reason}}`.
+pub(crate) fn delivered(env: Env<'_>, (reference, delivery): (u64, Delivery)) -> Term<'_> {
+    let result = match delivery {
+        Delivery::Acknowledged => atoms::ok().encode(env),
+        Delivery::Refused(code) => env.error_tuple((atoms::refused(), code.0)),
+        Delivery::Dropped(dropped) => env.error_tuple(name(env, dropped.name())),
+    };
+    (reference, result).encode(env)
+}
+
+fn properties_term<'a>(
+    env: Env<'a>,
+    properties: &Properties<'_>,
+    source: &mut Source<'a, '_>,
+) -> Term<'a> {
+    properties_map(env, properties, source).unwrap_or_else(|_| Term::map_new(env))
+}
+
+/// The properties of a message without its alias, which the application has nothing to do with.
+fn message_properties<'a>(
+    env: Env<'a>,
+    properties: &Properties<'_>,
+    source: &mut Source<'a, '_>,
+) -> Term<'a> {
+    let map = properties_term(env, properties, source);
+    let aliased = properties.iter().any(|property| matches!(property, Property::TopicAlias(_)));
+    if !aliased {
+        return map;
+    }
+    map.map_remove(atoms::topic_alias()).unwrap_or(map)
+}
+
+/// The options of a subscription of MQTT 5.0, with its QoS.
+pub(crate) fn subscription_options(
+    env: Env<'_>,
+    options: SubscriptionOptions,
+) -> Vec<(Atom, Term<'_>)> {
+    vec![
+        (atoms::qos(), (options.qos as u8).encode(env)),
+        (atoms::no_local(), options.no_local.encode(env)),
+        (atoms::retain_as_published(), options.retain_as_published.encode(env)),
+        (atoms::retain_handling(), (options.retain_handling as u8).encode(env)),
+    ]
+}
+
+/// `{:subscribe, packet_id, [{filter, options}]}`, where the options have what came with the packet
+/// as well.
 fn subscribe_event<'a>(
     env: Env<'a>,
     subscribe: &Subscribe<'_>,
+    version: Version,
     source: &mut Source<'a, '_>,
 ) -> Term<'a> {
+    let mut common = vec![(atoms::packet_id(), subscribe.packet_id.get().encode(env))];
+    if version >= Version::V5 {
+        common.push((atoms::properties(), properties_term(env, &subscribe.properties, source)));
+        let identifier = subscribe.properties.iter().find_map(|property| match property {
+            Property::SubscriptionIdentifier(identifier) => Some(identifier),
+            _ => None,
+        });
+        if let Some(identifier) = identifier {
+            common.push((atoms::subscription_identifier(), identifier.encode(env)));
+        }
+    }
     let filters: Vec<_> = subscribe
         .subscriptions
         .iter()
         .map(|subscription| {
             let filter = source.term(subscription.filter.as_bytes());
-            (filter, subscription.options.qos as u8)
+            let mut options = subscription_options(env, subscription.options);
+            options.extend_from_slice(&common);
+            (filter, map(env, &options))
         })
         .collect();
     (atoms::subscribe(), subscribe.packet_id.get(), filters).encode(env)
 }
 
+/// `{:unsubscribe, packet_id, [filter], options}`.
 fn unsubscribe_event<'a>(
     env: Env<'a>,
     unsubscribe: &Unsubscribe<'_>,
@@ -175,11 +330,17 @@ fn unsubscribe_event<'a>(
 ) -> Term<'a> {
     let filters: Vec<_> =
         unsubscribe.filters.iter().map(|filter| source.term(filter.as_bytes())).collect();
-    (atoms::unsubscribe(), unsubscribe.packet_id.get(), filters).encode(env)
+    let packet_id = unsubscribe.packet_id.get();
+    let options = [
+        (atoms::packet_id(), packet_id.encode(env)),
+        (atoms::properties(), properties_term(env, &unsubscribe.properties, source)),
+    ];
+    (atoms::unsubscribe(), packet_id, filters, map(env, &options)).encode(env)
 }
 
 /// The map that `init/2` gets: what the client did not send is not in it.
 fn params<'a>(env: Env<'a>, connect: &Connect<'_>, source: &mut Source<'a, '_>) -> Term<'a> {
+    let is_5 = connect.version >= Version::V5;
     let mut entries = vec![
         (atoms::protocol(), connect.version.protocol_name().encode(env)),
         (atoms::protocol_version(), connect.version.level().encode(env)),
@@ -187,6 +348,9 @@ fn params<'a>(env: Env<'a>, connect: &Connect<'_>, source: &mut Source<'a, '_>) 
         (atoms::keep_alive(), connect.keep_alive.encode(env)),
         (atoms::client_id(), source.term(connect.client_id.as_bytes())),
     ];
+    if is_5 {
+        entries.push((atoms::properties(), properties_term(env, &connect.properties, source)));
+    }
     if let Some(username) = connect.username {
         entries.push((atoms::username(), source.term(username.as_bytes())));
     }
@@ -194,13 +358,16 @@ fn params<'a>(env: Env<'a>, connect: &Connect<'_>, source: &mut Source<'a, '_>) 
         entries.push((atoms::password(), source.term(password)));
     }
     if let Some(will) = &connect.will {
-        let will = [
+        let mut last_will = vec![
             (atoms::topic(), source.term(will.topic.as_bytes())),
             (atoms::message(), source.term(will.payload)),
             (atoms::qos(), (will.qos as u8).encode(env)),
             (atoms::retain(), will.retain.encode(env)),
         ];
-        entries.push((atoms::last_will(), map(env, &will)));
+        if is_5 {
+            last_will.push((atoms::properties(), properties_term(env, &will.properties, source)));
+        }
+        entries.push((atoms::last_will(), map(env, &last_will)));
     }
     map(env, &entries)
 }

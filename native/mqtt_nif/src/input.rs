@@ -8,7 +8,7 @@
 use crate::events::{Batch, Stop};
 use crate::socket::Socket;
 use crate::terms::Source;
-use mqtt_core::Connection;
+use mqtt_core::{Connection, Session};
 use rustler::{Binary, OwnedBinary};
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
@@ -29,6 +29,12 @@ const BESIDE_LARGE: usize = 4 * 1024;
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> =
         RefCell::new(vec![0; LARGE + MAX_BUDGET].into_boxed_slice());
+}
+
+/// The state machine of a connection with its session.
+pub(crate) struct Peer<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) session: &'a mut Session,
 }
 
 /// What a connection keeps between two reads.
@@ -83,32 +89,32 @@ impl Input {
     /// Reads once from the socket, or not at all while there are unread bytes.
     pub(crate) fn read(
         &mut self,
-        connection: &mut Connection,
+        peer: &mut Peer<'_>,
         socket: &Socket,
         batch: &mut Batch<'_>,
     ) -> io::Result<Progress> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Unread(bytes) => {
                 let mut source = Source::borrowed(batch.env(), &bytes);
-                Ok(self.digest(connection, &mut source, 0, batch, true))
+                Ok(self.digest(peer, &mut source, 0, batch, true))
             }
-            Pending::Nothing => self.read_scratch(connection, socket, &[], batch),
-            Pending::Part(part) => self.read_scratch(connection, socket, &part, batch),
-            Pending::Large(large) => self.read_large(connection, socket, large, batch),
+            Pending::Nothing => self.read_scratch(peer, socket, &[], batch),
+            Pending::Part(part) => self.read_scratch(peer, socket, &part, batch),
+            Pending::Large(large) => self.read_large(peer, socket, large, batch),
         }
     }
 
     /// Takes bytes that somebody else read.
     pub(crate) fn feed<'a>(
         &mut self,
-        connection: &mut Connection,
+        peer: &mut Peer<'_>,
         data: Binary<'a>,
         batch: &mut Batch<'a>,
     ) -> Progress {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Nothing => {
                 let mut source = Source::shared(batch.env(), data);
-                self.digest(connection, &mut source, 0, batch, false)
+                self.digest(peer, &mut source, 0, batch, false)
             }
             Pending::Part(before) | Pending::Unread(before) => {
                 let mut whole = OwnedBinary::new(before.len() + data.len());
@@ -116,19 +122,19 @@ impl Input {
                 front.copy_from_slice(&before);
                 back.copy_from_slice(&data);
                 let mut source = Source::shared(batch.env(), whole.release(batch.env()));
-                self.digest(connection, &mut source, 0, batch, false)
+                self.digest(peer, &mut source, 0, batch, false)
             }
             Pending::Large(mut large) => {
                 let taken = large.extend(&data);
                 if taken >= PROGRESS {
-                    connection.progress(batch.now());
+                    peer.connection.progress(batch.now());
                 }
                 if !large.is_complete() {
                     self.pending = Pending::Large(large);
                     return Progress::Drained;
                 }
                 let mut source = Source::shared(batch.env(), data);
-                self.digest_behind(connection, large, &mut source, taken, batch, false)
+                self.digest_behind(peer, large, &mut source, taken, batch, false)
             }
         }
     }
@@ -136,7 +142,7 @@ impl Input {
     /// Reads into the scratch buffer, behind the part of a packet that was kept.
     fn read_scratch(
         &mut self,
-        connection: &mut Connection,
+        peer: &mut Peer<'_>,
         socket: &Socket,
         part: &[u8],
         batch: &mut Batch<'_>,
@@ -159,7 +165,7 @@ impl Input {
             let full = self.adapt(read);
             let received = buffer.get(..part.len() + read).unwrap_or_default();
             let mut source = Source::borrowed(batch.env(), received);
-            Ok(self.digest(connection, &mut source, 0, batch, full))
+            Ok(self.digest(peer, &mut source, 0, batch, full))
         })
     }
 
@@ -167,7 +173,7 @@ impl Input {
     /// buffer.
     fn read_large(
         &mut self,
-        connection: &mut Connection,
+        peer: &mut Peer<'_>,
         socket: &Socket,
         mut large: Large,
         batch: &mut Batch<'_>,
@@ -189,7 +195,7 @@ impl Input {
             let full = read == wanted;
             batch.count(read.min(space));
             if read >= PROGRESS {
-                connection.progress(batch.now());
+                peer.connection.progress(batch.now());
             }
             large.filled += read.min(space);
             let rest = beside.get(..read.saturating_sub(space)).unwrap_or_default();
@@ -199,14 +205,14 @@ impl Input {
                 return Ok(if full { Progress::More } else { Progress::Drained });
             }
             let mut source = Source::borrowed(batch.env(), rest);
-            Ok(self.digest_behind(connection, large, &mut source, taken, batch, full))
+            Ok(self.digest_behind(peer, large, &mut source, taken, batch, full))
         })
     }
 
     /// Decodes a large packet that is whole, and then what came behind it.
     fn digest_behind<'a>(
         &mut self,
-        connection: &mut Connection,
+        peer: &mut Peer<'_>,
         large: Large,
         behind: &mut Source<'a, '_>,
         start: usize,
@@ -216,8 +222,8 @@ impl Input {
         self.largest = self.largest.max(large.total);
         let binary = large.binary.release(batch.env());
         let mut source = Source::shared(batch.env(), binary);
-        match self.digest(connection, &mut source, 0, batch, false) {
-            Progress::Drained => self.digest(connection, behind, start, batch, full),
+        match self.digest(peer, &mut source, 0, batch, false) {
+            Progress::Drained => self.digest(peer, behind, start, batch, full),
             // The packet was CONNECT, or made the batch full.
             progress => {
                 let rest = behind.bytes().get(start..).unwrap_or_default();
@@ -233,13 +239,13 @@ impl Input {
     /// more where they came from.
     fn digest<'a>(
         &mut self,
-        connection: &mut Connection,
+        peer: &mut Peer<'_>,
         source: &mut Source<'a, '_>,
         start: usize,
         batch: &mut Batch<'a>,
         full: bool,
     ) -> Progress {
-        let (end, stop) = batch.run(connection, source, start);
+        let (end, stop) = batch.run(peer.connection, peer.session, source, start);
         let rest = source.bytes().get(end..).unwrap_or_default();
         match stop {
             Stop::Incomplete(total) => {

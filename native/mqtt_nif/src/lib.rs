@@ -28,6 +28,7 @@ mod output;
 mod packet;
 mod packet_encode;
 mod runtime;
+mod session;
 mod socket;
 mod terms;
 

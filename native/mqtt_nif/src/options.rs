@@ -3,7 +3,7 @@
 use crate::atoms;
 use crate::output::{OutputOptions, SlowPeer};
 use mqtt_codec::Limits;
-use mqtt_core::{Config, Millis};
+use mqtt_core::{Config, Millis, SessionLimits};
 use rustler::{Atom, Decoder, Error, NifMap, NifResult, Term};
 use std::time::Duration;
 
@@ -64,6 +64,26 @@ pub(crate) struct ConnectionOptions {
     max_user_properties: u16,
     max_queue_bytes: usize,
     slow_peer: SlowPeer,
+    receive_maximum: u16,
+    max_inflight: u16,
+    topic_alias_maximum: u16,
+    max_session_messages: usize,
+    max_session_bytes: usize,
+    enhanced_authentication: bool,
+}
+
+/// What a session may hold.
+#[derive(Clone, Copy, NifMap)]
+#[rustler(decode)]
+pub(crate) struct SessionOptions {
+    max_session_messages: usize,
+    max_session_bytes: usize,
+}
+
+impl SessionOptions {
+    pub(crate) fn core(&self) -> SessionLimits {
+        SessionLimits { messages: self.max_session_messages, bytes: self.max_session_bytes }
+    }
 }
 
 impl ConnectionOptions {
@@ -78,7 +98,15 @@ impl ConnectionOptions {
             connect_size: self.max_connect_size,
             connect_timeout: self.connect_timeout.0,
             idle_timeout: self.idle_timeout.0,
+            receive_maximum: self.receive_maximum,
+            max_inflight: self.max_inflight,
+            topic_alias_maximum: self.topic_alias_maximum,
+            enhanced_authentication: self.enhanced_authentication,
         }
+    }
+
+    pub(crate) fn session(&self) -> SessionLimits {
+        SessionLimits { messages: self.max_session_messages, bytes: self.max_session_bytes }
     }
 
     pub(crate) fn output(&self) -> OutputOptions {

@@ -134,6 +134,12 @@ impl Output {
         self.flushing && (self.options.slow_peer == SlowPeer::Block || too_long)
     }
 
+    /// Whether anything waits to be written, in which case the owner is told when it is.
+    pub(crate) fn wait_if_queued(&mut self) -> bool {
+        self.owner_waits |= self.flushing;
+        self.flushing
+    }
+
     /// Lets the owner be told when the queue is empty.
     pub(crate) fn wait(&mut self) {
         self.owner_waits = true;

@@ -205,39 +205,46 @@ impl<'a> Maps<'a, '_> {
         ])
     }
 
-    /// A map from the properties' names to their values. Those that may appear more than once are
-    /// lists, in the order of the packet.
     fn properties(&mut self, properties: &Properties<'_>) -> NifResult<Entry<'a>> {
-        let env = self.env;
-        let mut entries: Vec<Entry<'a>> = Vec::new();
-        let mut users = Vec::new();
-        let mut subscriptions = Vec::new();
-        for property in properties.iter() {
-            let name = Atom::from_str(env, property.name())?;
-            match property.value() {
-                Value::Utf8StringPair((name, value)) => {
-                    users.push((self.text(name), self.text(value)));
-                }
-                Value::VariableByteInteger(value) => subscriptions.push(value),
-                Value::Byte(value) => entries.push((name, value.encode(env))),
-                Value::TwoByteInteger(value) => entries.push((name, value.encode(env))),
-                Value::FourByteInteger(value) => entries.push((name, value.encode(env))),
-                Value::Utf8String(value) => entries.push((name, self.text(value))),
-                Value::BinaryData(value) => entries.push((name, self.source.term(value))),
-            }
-        }
-        if !users.is_empty() {
-            entries.push((atoms::user_property(), users.encode(env)));
-        }
-        if !subscriptions.is_empty() {
-            entries.push((atoms::subscription_identifier(), subscriptions.encode(env)));
-        }
-        Ok((atoms::properties(), map(env, &entries)))
+        Ok((atoms::properties(), properties_map(self.env, properties, &mut self.source)?))
     }
 
     fn text(&mut self, text: &str) -> Term<'a> {
         self.source.term(text.as_bytes())
     }
+}
+
+/// A map from the properties' names to their values. Those that may appear more than once are
+/// lists, in the order of the packet.
+pub(crate) fn properties_map<'a>(
+    env: Env<'a>,
+    properties: &Properties<'_>,
+    source: &mut Source<'a, '_>,
+) -> NifResult<Term<'a>> {
+    let mut entries: Vec<Entry<'a>> = Vec::new();
+    let mut users = Vec::new();
+    let mut subscriptions = Vec::new();
+    for property in properties.iter() {
+        let name = Atom::from_str(env, property.name())?;
+        match property.value() {
+            Value::Utf8StringPair((name, value)) => {
+                users.push((source.term(name.as_bytes()), source.term(value.as_bytes())));
+            }
+            Value::VariableByteInteger(value) => subscriptions.push(value),
+            Value::Byte(value) => entries.push((name, value.encode(env))),
+            Value::TwoByteInteger(value) => entries.push((name, value.encode(env))),
+            Value::FourByteInteger(value) => entries.push((name, value.encode(env))),
+            Value::Utf8String(value) => entries.push((name, source.term(value.as_bytes()))),
+            Value::BinaryData(value) => entries.push((name, source.term(value))),
+        }
+    }
+    if !users.is_empty() {
+        entries.push((atoms::user_property(), users.encode(env)));
+    }
+    if !subscriptions.is_empty() {
+        entries.push((atoms::subscription_identifier(), subscriptions.encode(env)));
+    }
+    Ok(map(env, &entries))
 }
 
 /// Whether values of this kind come as lists.

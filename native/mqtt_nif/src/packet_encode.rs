@@ -35,6 +35,17 @@ impl Encoder for Invalid {
     }
 }
 
+impl Invalid {
+    /// What is wrong, as one atom.
+    pub(crate) fn reason(&self, env: Env<'_>) -> Atom {
+        match self {
+            Self::Packet(error) => name(env, error.name()),
+            Self::Key(key) => *key,
+            Self::Property(_) => atoms::invalid_property(),
+        }
+    }
+}
+
 type Encoded<T> = Result<T, Invalid>;
 
 /// Encodes a map as the packet that its `:type` says.
@@ -253,24 +264,29 @@ impl<'a> Fields<'a> {
     }
 
     fn properties(&self) -> Encoded<PropertiesBuf> {
-        let mut properties = PropertiesBuf::default();
-        let Some(map) = self.optional::<Term<'a>>(atoms::properties())? else {
-            return Ok(properties);
-        };
-        let entries = MapIterator::new(map).ok_or(Invalid::Key(atoms::properties()))?;
-        for (key, value) in entries {
-            let key: Atom = key.decode().map_err(|_| Invalid::Key(atoms::properties()))?;
-            let invalid = || Invalid::Property(key);
-            let name = key.to_term(map.get_env()).atom_to_string().map_err(|_| invalid())?;
-            let kind = Property::kind(&name).ok_or_else(invalid)?;
-            let values = if is_list(kind) { values(value) } else { vec![value] };
-            for value in values {
-                let value = property_value(kind, value).ok_or_else(invalid)?;
-                properties.push(&Property::new(&name, value).ok_or_else(invalid)?)?;
-            }
+        match self.optional::<Term<'a>>(atoms::properties())? {
+            Some(map) => properties(map),
+            None => Ok(PropertiesBuf::default()),
         }
-        Ok(properties)
     }
+}
+
+/// The properties of a map.
+pub(crate) fn properties(map: Term<'_>) -> Encoded<PropertiesBuf> {
+    let mut properties = PropertiesBuf::default();
+    let entries = MapIterator::new(map).ok_or(Invalid::Key(atoms::properties()))?;
+    for (key, value) in entries {
+        let key: Atom = key.decode().map_err(|_| Invalid::Key(atoms::properties()))?;
+        let invalid = || Invalid::Property(key);
+        let name = key.to_term(map.get_env()).atom_to_string().map_err(|_| invalid())?;
+        let kind = Property::kind(&name).ok_or_else(invalid)?;
+        let values = if is_list(kind) { values(value) } else { vec![value] };
+        for value in values {
+            let value = property_value(kind, value).ok_or_else(invalid)?;
+            properties.push(&Property::new(&name, value).ok_or_else(invalid)?)?;
+        }
+    }
+    Ok(properties)
 }
 
 /// A list, or the one value that stands for it.

@@ -1,0 +1,489 @@
+//! Messages and their acknowledgements, in both directions (section 4.3).
+
+use crate::aliases::Alias;
+use crate::connection::{CommandError, State};
+use crate::message::Message;
+use crate::session::{Acknowledged, Next, Received as ReceivedId};
+use crate::{Close, Connection, Dropped, Event, Millis, Received, Session, Violation};
+use bytes::BufMut;
+use mqtt_codec::{
+    Ack, Error, Packet, PacketId, Properties, PropertiesBuf, Property, Publish, Qos, ReasonCode,
+    Version,
+};
+
+/// What has become of a message to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The packet is in the output but for its payload, which the caller sends behind it.
+    Head,
+    /// It waits in the session.
+    Waiting,
+    /// It is not sent.
+    Dropped,
+}
+
+/// Whether a packet was written.
+enum Written {
+    Head,
+    /// It is larger than what the client takes.
+    TooLarge,
+}
+
+impl Connection {
+    /// A message from the client.
+    pub(crate) fn receive_publish<'a>(
+        &mut self,
+        publish: Publish<'a>,
+        length: usize,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<Received<'a>, Close> {
+        if publish.retain && !self.features.retain {
+            return Err(Violation::RetainNotSupported.into());
+        }
+        if publish.qos > self.features.maximum_qos {
+            return Err(Violation::QosNotSupported.into());
+        }
+        if let Some(id) = publish.packet_id {
+            if publish.qos == Qos::ExactlyOnce {
+                match session.received.get(&id) {
+                    // The application has it already [MQTT-4.3.3-10].
+                    Some(ReceivedId::Recorded) => {
+                        self.resolve_alias(&publish)?;
+                        self.put_ack(Packet::Pubrec, Ack::new(id), output)?;
+                        return Ok(Received::Handled(length));
+                    }
+                    Some(ReceivedId::Pending) => {
+                        self.resolve_alias(&publish)?;
+                        return Ok(Received::Handled(length));
+                    }
+                    None => {}
+                }
+            }
+            if self.incoming >= self.config.receive_maximum {
+                // MQTT 5.0 tells the client how many it may have; before, it is kept waiting.
+                return if self.version() < Version::V5 && !self.unanswered.is_empty() {
+                    Ok(Received::Full)
+                } else {
+                    Err(Violation::ReceiveMaximumExceeded.into())
+                };
+            }
+            self.resolve_alias(&publish)?;
+            self.incoming += 1;
+            self.unanswered.push_back((id, publish.qos));
+            if publish.qos == Qos::ExactlyOnce {
+                session.received.insert(id, ReceivedId::Pending);
+            }
+        } else {
+            self.resolve_alias(&publish)?;
+        }
+        Ok(Received::Event(Event::Publish(publish), length))
+    }
+
+    /// Remembers or looks up the topic of an alias (MQTT 5.0, section 3.3.2.3.4).
+    fn resolve_alias(&mut self, publish: &Publish<'_>) -> Result<(), Violation> {
+        if publish.properties.is_empty() {
+            return Ok(());
+        }
+        for property in publish.properties.iter() {
+            match property {
+                Property::TopicAlias(alias) if !self.set_aliases.allows(alias) => {
+                    return Err(Violation::TopicAliasInvalid);
+                }
+                Property::TopicAlias(alias) if publish.topic.is_empty() => {
+                    self.last_alias = alias;
+                    if self.set_aliases.topic(alias).is_none() {
+                        return Err(Violation::UnknownTopicAlias);
+                    }
+                }
+                Property::TopicAlias(alias) => self.set_aliases.set(alias, publish.topic),
+                // [MQTT-3.3.4-6]
+                Property::SubscriptionIdentifier(_) => {
+                    return Err(Violation::SubscriptionIdentifierFromClient);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The topic of the message that [`receive`](Self::receive) gave last, if the message has only an
+    /// alias.
+    #[must_use]
+    pub fn aliased_topic(&self) -> &str {
+        self.set_aliases.topic(self.last_alias).unwrap_or_default()
+    }
+
+    /// Messages of QoS 1 and 2 that the application has not answered.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// Answers the first message of QoS 1 or 2 that is not answered yet: PUBACK or PUBREC. MQTT 5.0
+    /// may refuse it with the reason; before, it is acknowledged all the same [MQTT-3.3.5-2].
+    pub fn acknowledge(
+        &mut self,
+        reason: ReasonCode,
+        properties: Properties<'_>,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<(), CommandError> {
+        let Some(&(id, qos)) = self.unanswered.front() else {
+            return Err(CommandError::WrongState);
+        };
+        let ack = Ack { packet_id: id, reason, properties };
+        let packet = if qos == Qos::ExactlyOnce { Packet::Pubrec } else { Packet::Puback };
+        self.put_ack(packet, ack, output)?;
+        self.unanswered.pop_front();
+        if qos == Qos::AtLeastOnce {
+            self.incoming = self.incoming.saturating_sub(1);
+        } else if self.version() >= Version::V5 && reason.is_error() {
+            session.received.remove(&id);
+            self.incoming = self.incoming.saturating_sub(1);
+        } else {
+            session.received.insert(id, ReceivedId::Recorded);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn receive_pubrel(
+        &mut self,
+        ack: Ack<'_>,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<(), Close> {
+        let reason = match session.received.get(&ack.packet_id) {
+            // It answers a PUBREC that was not sent.
+            Some(ReceivedId::Pending) => return Err(Violation::UnexpectedPacket.into()),
+            Some(ReceivedId::Recorded) => {
+                session.received.remove(&ack.packet_id);
+                self.incoming = self.incoming.saturating_sub(1);
+                ReasonCode::SUCCESS
+            }
+            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let pubcomp = Ack { reason, ..Ack::new(ack.packet_id) };
+        Ok(self.put_ack(Packet::Pubcomp, pubcomp, output)?)
+    }
+
+    pub(crate) fn receive_puback(
+        &mut self,
+        ack: Ack<'_>,
+        session: &mut Session,
+    ) -> Result<(), Close> {
+        let acknowledged = session.acknowledge(ack.packet_id, Qos::AtLeastOnce, ack.reason);
+        self.acknowledged(acknowledged)
+    }
+
+    pub(crate) fn receive_pubrec(
+        &mut self,
+        ack: Ack<'_>,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<(), Close> {
+        let reason = match session.record(ack.packet_id, ack.reason) {
+            Acknowledged::Release => ReasonCode::SUCCESS,
+            // An unknown one that refuses needs no answer.
+            Acknowledged::Unknown if !ack.reason.is_error() => {
+                ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+            }
+            other => return self.acknowledged(other),
+        };
+        let pubrel = Ack { reason, ..Ack::new(ack.packet_id) };
+        Ok(self.put_ack(Packet::Pubrel, pubrel, output)?)
+    }
+
+    pub(crate) fn receive_pubcomp(
+        &mut self,
+        ack: Ack<'_>,
+        session: &mut Session,
+    ) -> Result<(), Close> {
+        let acknowledged = session.complete(ack.packet_id);
+        self.acknowledged(acknowledged)
+    }
+
+    fn acknowledged(&mut self, acknowledged: Acknowledged) -> Result<(), Close> {
+        match acknowledged {
+            Acknowledged::Done => {
+                // Never above where it began (MQTT 5.0, section 4.9).
+                let most = self.peer.receive_maximum.min(self.config.max_inflight);
+                self.quota = self.quota.saturating_add(1).min(most);
+                Ok(())
+            }
+            // What a session that is gone had sent may be acknowledged yet.
+            Acknowledged::Unknown | Acknowledged::DoneEarlier | Acknowledged::Release => Ok(()),
+            Acknowledged::Unexpected => Err(Violation::UnexpectedPacket.into()),
+        }
+    }
+
+    /// Publishes a message, whose packet identifier is none. At QoS 1 and 2 it gets one and is kept
+    /// in the session until it is acknowledged, or until its turn comes.
+    ///
+    /// `reference` is how the application calls it in [`Session::next_delivery`], or 0. With `room`
+    /// the caller says that what is written now is not too much; without, a message of QoS 0 is
+    /// dropped and others wait.
+    pub fn publish(
+        &mut self,
+        now: Millis,
+        publish: &Publish<'_>,
+        reference: u64,
+        room: bool,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<Fate, CommandError> {
+        if self.state != State::Connected {
+            return Err(CommandError::WrongState);
+        }
+        check_properties(&publish.properties)?;
+        if publish.qos == Qos::AtMostOnce {
+            return self.publish_at_most_once(publish, reference, room, session, output);
+        }
+        if session.is_full() {
+            session.drop_expired(now);
+        }
+        let full = session.is_full();
+        let next = if full || !room || self.quota == 0 || session.is_waiting() {
+            None
+        } else {
+            session.free_id()
+        };
+        let Some(id) = next else {
+            check_publish(publish)?;
+            if full {
+                session.drop_message(reference, Dropped::QueueFull);
+                return Ok(Fate::Dropped);
+            }
+            // It was just seen that there is room.
+            let _ = session.enqueue(publish, reference, now, true);
+            return Ok(Fate::Waiting);
+        };
+        let packet = Publish { packet_id: Some(id), ..*publish };
+        match self.write_head(&packet, None, output)? {
+            Written::TooLarge => {
+                session.drop_message(reference, Dropped::PacketTooLarge);
+                Ok(Fate::Dropped)
+            }
+            Written::Head => {
+                self.quota = self.quota.saturating_sub(1);
+                let message = Message::new(publish, reference, now);
+                session.bytes += message.size();
+                session.sent(id, message);
+                Ok(Fate::Head)
+            }
+        }
+    }
+
+    fn publish_at_most_once(
+        &mut self,
+        publish: &Publish<'_>,
+        reference: u64,
+        room: bool,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<Fate, CommandError> {
+        if !room {
+            check_publish(publish)?;
+            session.drop_message(reference, Dropped::QueueFull);
+            return Ok(Fate::Dropped);
+        }
+        match self.write_head(publish, None, output)? {
+            Written::TooLarge => {
+                session.drop_message(reference, Dropped::PacketTooLarge);
+                Ok(Fate::Dropped)
+            }
+            Written::Head => {
+                session.written(reference);
+                Ok(Fate::Head)
+            }
+        }
+    }
+
+    /// Sends what is due and may be sent: once more what an earlier connection did not finish, in the
+    /// original order [MQTT-4.4.0-1], and then what waits. Stops when `output` has `limit` bytes, and
+    /// says whether that was the reason.
+    pub fn pump(
+        &mut self,
+        now: Millis,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        limit: usize,
+    ) -> bool {
+        if self.state != State::Connected {
+            return false;
+        }
+        loop {
+            if output.len() >= limit {
+                return session.is_waiting();
+            }
+            match session.next(self.quota) {
+                Next::Nothing => return false,
+                Next::Release(id) => {
+                    let put = self.put_ack(Packet::Pubrel, Ack::new(id), output);
+                    debug_assert!(put.is_ok(), "a PUBREL without properties can be written");
+                }
+                Next::Resend(id) => self.resend(now, id, session, output),
+                Next::First => {
+                    if !self.send_first(now, session, output) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a message again, with DUP [MQTT-3.3.1-1].
+    fn resend(&mut self, now: Millis, id: PacketId, session: &mut Session, output: &mut Vec<u8>) {
+        let Some(message) = session.message(id) else { return };
+        let packet = Publish { dup: true, packet_id: Some(id), ..message.publish() };
+        match self.write_head(&packet, message.seconds_left(now), output) {
+            Ok(Written::Head) => {
+                output.extend_from_slice(packet.payload);
+                self.quota = self.quota.saturating_sub(1);
+                session.resent(id);
+            }
+            Ok(Written::TooLarge) | Err(_) => {
+                if session.drop_sent(id, Dropped::PacketTooLarge) {
+                    let put = self.put_ack(Packet::Pubrel, Ack::new(id), output);
+                    debug_assert!(put.is_ok(), "a PUBREL without properties can be written");
+                }
+            }
+        }
+    }
+
+    /// Sends the first message that waits, unless there is no packet identifier for it.
+    fn send_first(&mut self, now: Millis, session: &mut Session, output: &mut Vec<u8>) -> bool {
+        session.drop_expired(now);
+        if !matches!(session.next(self.quota), Next::First) {
+            // Those that could be sent had expired.
+            return true;
+        }
+        let at_most_once = session.first().is_some_and(|message| message.qos == Qos::AtMostOnce);
+        let packet_id = if at_most_once { None } else { session.free_id() };
+        if packet_id.is_none() && !at_most_once {
+            return false;
+        }
+        let Some(message) = session.take_first() else { return true };
+        let packet = Publish { packet_id, ..message.publish() };
+        match self.write_head(&packet, message.seconds_left(now), output) {
+            Ok(Written::Head) => {
+                output.extend_from_slice(packet.payload);
+                if let Some(id) = packet_id {
+                    self.quota = self.quota.saturating_sub(1);
+                    session.sent(id, message);
+                } else {
+                    session.bytes -= message.size();
+                    session.written(message.reference);
+                }
+            }
+            Ok(Written::TooLarge) | Err(_) => {
+                session.bytes -= message.size();
+                session.drop_message(message.reference, Dropped::PacketTooLarge);
+            }
+        }
+        true
+    }
+
+    /// Appends a PUBLISH without its payload, as this client wants it. `seconds_left` is what is left
+    /// of its Message Expiry Interval [MQTT-3.3.2-6].
+    fn write_head(
+        &mut self,
+        publish: &Publish<'_>,
+        seconds_left: Option<u32>,
+        output: &mut impl BufMut,
+    ) -> Result<Written, Error> {
+        let version = self.version();
+        if version < Version::V5 {
+            let publish = Publish { properties: Properties::EMPTY, ..*publish };
+            publish.encode_head(version, output)?;
+            return Ok(Written::Head);
+        }
+        let alias = self.chosen_aliases.look_up(publish.topic);
+        self.write_adapted(publish, alias, seconds_left, output)
+    }
+
+    fn write_adapted(
+        &mut self,
+        publish: &Publish<'_>,
+        alias: Alias,
+        seconds_left: Option<u32>,
+        output: &mut impl BufMut,
+    ) -> Result<Written, Error> {
+        if alias == Alias::None && seconds_left.is_none() {
+            return self.write_fitting(publish, output);
+        }
+        let mut properties = std::mem::take(&mut self.scratch);
+        properties.clear();
+        let result =
+            adapt(&publish.properties, alias, seconds_left, &mut properties).and_then(|()| {
+                let known = matches!(alias, Alias::Known(_));
+                let topic = if known { "" } else { publish.topic };
+                let properties = properties.as_properties();
+                self.write_fitting(&Publish { topic, properties, ..*publish }, output)
+            });
+        self.scratch = properties;
+        match result {
+            Ok(Written::Head) => self.chosen_aliases.choose(alias, publish.topic),
+            // It may fit without an alias, which is longer than a short topic or comes on top of it.
+            Ok(Written::TooLarge) if alias != Alias::None => {
+                return self.write_adapted(publish, Alias::None, seconds_left, output);
+            }
+            _ => {}
+        }
+        result
+    }
+
+    fn write_fitting(
+        &self,
+        publish: &Publish<'_>,
+        output: &mut impl BufMut,
+    ) -> Result<Written, Error> {
+        let version = self.version();
+        if let Some(maximum) = self.peer.maximum_packet_size {
+            // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+            if Packet::Publish(*publish).packet_length(version)? > maximum {
+                return Ok(Written::TooLarge);
+            }
+        }
+        publish.encode_head(version, output)?;
+        Ok(Written::Head)
+    }
+}
+
+/// Whether a message could be published to a client of MQTT 5.0, which takes all there is.
+pub fn check_publish(publish: &Publish<'_>) -> Result<(), Error> {
+    check_properties(&publish.properties)?;
+    let packet_id = (publish.qos > Qos::AtMostOnce).then_some(PacketId::MIN);
+    let publish = Publish { packet_id, ..*publish };
+    Packet::Publish(publish).packet_length(Version::V5).map(|_| ())
+}
+
+/// An alias is ours to choose.
+fn check_properties(properties: &Properties<'_>) -> Result<(), Error> {
+    let aliased = |property| matches!(property, Property::TopicAlias(_));
+    if !properties.is_empty() && properties.iter().any(aliased) {
+        return Err(Error::PropertyNotAllowed);
+    }
+    Ok(())
+}
+
+/// The properties with an alias and with another Message Expiry Interval.
+fn adapt(
+    properties: &Properties<'_>,
+    alias: Alias,
+    seconds_left: Option<u32>,
+    adapted: &mut PropertiesBuf,
+) -> Result<(), Error> {
+    for property in properties.iter() {
+        match (property, seconds_left) {
+            (Property::MessageExpiryInterval(_), Some(seconds)) => {
+                adapted.push(&Property::MessageExpiryInterval(seconds))?;
+            }
+            _ => adapted.push(&property)?,
+        }
+    }
+    match alias {
+        Alias::None => Ok(()),
+        Alias::Known(alias) | Alias::New(alias) => adapted.push(&Property::TopicAlias(alias)),
+    }
+}

@@ -1,0 +1,563 @@
+//! What outlives a connection: the messages that the client does not have yet, the identifiers of
+//! those that it has sent, and its subscriptions (section 4.1).
+
+use crate::Millis;
+use crate::ids::{IdMap, IdSet};
+use crate::message::Message;
+use mqtt_codec::{PacketId, Publish, Qos, ReasonCode, SubscriptionOptions};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How much a session may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Messages of QoS 1 and 2 that are waiting or under way.
+    pub messages: usize,
+    /// Bytes of those messages, from which on no further one is taken.
+    pub bytes: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self { messages: 10_000, bytes: 4 * 1024 * 1024 }
+    }
+}
+
+/// What has become of a message that the application had given a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The client has it.
+    Acknowledged,
+    /// The client does not want it (MQTT 5.0), which ends it [MQTT-4.4.0-2].
+    Refused(ReasonCode),
+    /// It was not sent.
+    Dropped(Dropped),
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// The session holds as much as it may, or the client reads too slowly.
+    QueueFull,
+    /// Its Message Expiry Interval is over [MQTT-3.3.2-5].
+    Expired,
+    /// The client does not take packets as large [MQTT-3.1.2-24].
+    PacketTooLarge,
+    /// It has QoS 0, and there is no connection.
+    NotConnected,
+    /// The client began a new session.
+    Discarded,
+}
+
+impl Dropped {
+    /// The reason's name in `snake_case`, which is also its atom on the BEAM.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Expired => "expired",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::NotConnected => "not_connected",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// A subscription that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The options, with the QoS that was granted.
+    pub options: SubscriptionOptions,
+    /// The Subscription Identifier (MQTT 5.0).
+    pub identifier: Option<u32>,
+}
+
+/// A session with one client.
+///
+/// ```
+/// use mqtt_codec::{Properties, Publish, Qos};
+/// use mqtt_core::{Session, SessionLimits};
+///
+/// let mut session = Session::new(SessionLimits::default());
+/// let publish = Publish {
+///     dup: false,
+///     qos: Qos::AtLeastOnce,
+///     retain: false,
+///     topic: "a",
+///     packet_id: None,
+///     properties: Properties::EMPTY,
+///     payload: b"kept until the client comes",
+/// };
+/// session.enqueue(&publish, 0, 0, false).unwrap();
+/// assert_eq!(session.waiting(), 1);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub(crate) limits: SessionLimits,
+    /// The messages under way; that with packet identifier `n` at `n - 1`.
+    pub(crate) slots: Vec<Slot>,
+    /// Packet identifiers of free slots, the one that has been free for longest first.
+    pub(crate) free: VecDeque<PacketId>,
+    /// Messages under way that have to be sent again, in their order.
+    resend: VecDeque<PacketId>,
+    /// Messages under way that this connection has not sent, so that they take no place in its quota.
+    earlier: IdSet,
+    /// Messages that wait for their turn.
+    pub(crate) queue: VecDeque<Message>,
+    pub(crate) under_way: usize,
+    pub(crate) bytes: usize,
+    /// The number of the next message that is sent.
+    next: u64,
+    /// Packet identifiers of messages of QoS 2 from the client, until it has released them
+    /// [MQTT-4.3.3-10].
+    pub(crate) received: IdMap<Received>,
+    /// What has become of messages with a reference, to be told.
+    deliveries: VecDeque<(u64, Delivery)>,
+    pub(crate) dropped: usize,
+    /// The subscriptions, if they are kept.
+    pub(crate) subscriptions: Option<BTreeMap<Box<str>, Granted>>,
+    /// Seconds that the session is to be kept after its connection; `u32::MAX` for ever.
+    pub(crate) expiry_interval: u32,
+    /// Whether a client has ever been connected with it.
+    pub(crate) used: bool,
+}
+
+/// A packet identifier of ours.
+#[derive(Clone, Debug)]
+pub(crate) enum Slot {
+    Free,
+    /// PUBLISH was sent.
+    Sent(u64, Message),
+    /// PUBREL was sent.
+    Released(u64),
+}
+
+/// A packet identifier of the client's, with QoS 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// The application has not answered.
+    Pending,
+    /// PUBREC was sent.
+    Recorded,
+}
+
+/// What an acknowledgement from the client means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// The message's way has ended.
+    Done,
+    /// The same, but it had no place in this connection's quota.
+    DoneEarlier,
+    /// PUBREL is due.
+    Release,
+    /// There is no such message.
+    Unknown,
+    /// It does not fit the message's QoS or state.
+    Unexpected,
+}
+
+/// What comes next.
+pub(crate) enum Next {
+    Nothing,
+    /// PUBLISH once more.
+    Resend(PacketId),
+    /// PUBREL once more.
+    Release(PacketId),
+    /// A message that waits.
+    First,
+}
+
+impl Session {
+    /// A session that nobody has used.
+    #[must_use]
+    pub fn new(limits: SessionLimits) -> Self {
+        Self {
+            limits,
+            slots: Vec::new(),
+            free: VecDeque::new(),
+            resend: VecDeque::new(),
+            earlier: IdSet::default(),
+            queue: VecDeque::new(),
+            under_way: 0,
+            bytes: 0,
+            next: 0,
+            received: IdMap::default(),
+            deliveries: VecDeque::new(),
+            dropped: 0,
+            subscriptions: None,
+            expiry_interval: 0,
+            used: false,
+        }
+    }
+
+    /// A session that also keeps what the client has subscribed to.
+    #[must_use]
+    pub fn with_subscriptions(limits: SessionLimits) -> Self {
+        Self { subscriptions: Some(BTreeMap::new()), ..Self::new(limits) }
+    }
+
+    /// Takes other limits; what is there stays.
+    pub fn limit(&mut self, limits: SessionLimits) {
+        self.limits = limits;
+    }
+
+    /// Messages that have not been sent yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Messages that have been sent and not acknowledged.
+    #[must_use]
+    pub const fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Bytes of the messages that wait or are under way, as [`SessionLimits::bytes`] counts them.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages of QoS 2 from the client that it has not released.
+    #[must_use]
+    pub fn unreleased(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Messages that were not sent.
+    #[must_use]
+    pub const fn dropped(&self) -> usize {
+        self.dropped
+    }
+
+    /// Seconds that the session is to be kept after its connection; `u32::MAX` for ever.
+    #[must_use]
+    pub const fn expiry_interval(&self) -> u32 {
+        self.expiry_interval
+    }
+
+    /// Whether a client has ever been connected with it.
+    #[must_use]
+    pub const fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// The memory that it takes, about, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let subscriptions: usize =
+            self.subscriptions.iter().flatten().map(|(f, _)| f.len() + 64).sum();
+        size_of::<Self>()
+            + self.bytes
+            + self.slots.capacity() * size_of::<Slot>()
+            + (self.free.capacity() + self.resend.capacity()) * size_of::<PacketId>()
+            + self.received.capacity() * 4
+            + subscriptions
+    }
+
+    /// The subscriptions by their filters, if they are kept.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, Granted)> {
+        self.subscriptions.iter().flatten().map(|(filter, granted)| (&**filter, *granted))
+    }
+
+    /// Adds a subscription, or changes it, if they are kept.
+    pub fn subscribe(&mut self, filter: &str, granted: Granted) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.insert(filter.into(), granted);
+        }
+    }
+
+    /// Removes a subscription.
+    pub fn unsubscribe(&mut self, filter: &str) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.remove(filter);
+        }
+    }
+
+    /// Whether subscriptions are kept.
+    #[must_use]
+    pub const fn keeps_subscriptions(&self) -> bool {
+        self.subscriptions.is_some()
+    }
+
+    /// Puts a message behind those that wait. `reference` is how the application calls it, or 0. A
+    /// message of QoS 0 only waits for the moment when a connection is there to send it.
+    pub fn enqueue(
+        &mut self,
+        publish: &Publish<'_>,
+        reference: u64,
+        now: Millis,
+        connected: bool,
+    ) -> Result<(), Dropped> {
+        if publish.qos == Qos::AtMostOnce && !connected {
+            self.dropped += 1;
+            return Err(Dropped::NotConnected);
+        }
+        self.drop_expired(now);
+        if self.is_full() {
+            self.dropped += 1;
+            return Err(Dropped::QueueFull);
+        }
+        let message = Message::new(publish, reference, now);
+        self.bytes += message.size();
+        self.queue.push_back(message);
+        Ok(())
+    }
+
+    /// What has become of a message with a reference, the earliest first.
+    pub fn next_delivery(&mut self) -> Option<(u64, Delivery)> {
+        self.deliveries.pop_front()
+    }
+
+    /// Whether no further message is taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.under_way + self.queue.len() >= self.limits.messages || self.bytes >= self.limits.bytes
+    }
+
+    /// A connection begins. Says whether the session is one that the client knows.
+    pub(crate) fn begin(&mut self, clean: bool) -> bool {
+        if clean {
+            self.clear();
+        }
+        let known = std::mem::replace(&mut self.used, true);
+        self.received.retain(|_, received| *received == Received::Recorded);
+        let mut order: Vec<(u64, PacketId)> = Vec::with_capacity(self.under_way);
+        for (slot, id) in self.slots.iter().zip(1..=u16::MAX) {
+            if let (Slot::Sent(number, _) | Slot::Released(number), Some(id)) =
+                (slot, PacketId::new(id))
+            {
+                order.push((*number, id));
+            }
+        }
+        order.sort_unstable();
+        self.resend = order.into_iter().map(|(_, id)| id).collect();
+        self.earlier = self.resend.iter().copied().collect();
+        known
+    }
+
+    /// Forgets everything but its limits [MQTT-3.1.2-4], in MQTT 3.1.1 [MQTT-3.1.2-6].
+    pub fn clear(&mut self) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let mut dropped = self.dropped;
+        let sent = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Sent(_, message) => Some(message),
+            _ => None,
+        });
+        for message in sent.chain(&self.queue) {
+            dropped += 1;
+            if message.reference != 0 {
+                deliveries.push_back((message.reference, Delivery::Dropped(Dropped::Discarded)));
+            }
+        }
+        let fresh = Self::new(self.limits);
+        let subscriptions = self.subscriptions.is_some().then(BTreeMap::new);
+        *self = Self { subscriptions, deliveries, dropped, next: self.next, ..fresh };
+    }
+
+    /// What has to be sent next. A message that is sent again needs a place in the client's quota,
+    /// PUBREL needs none.
+    pub(crate) fn next(&mut self, quota: u16) -> Next {
+        while let Some(&id) = self.resend.front() {
+            let next = match self.slot(id) {
+                Some(Slot::Sent(..)) if quota == 0 => return Next::Nothing,
+                Some(Slot::Sent(..)) => Next::Resend(id),
+                Some(Slot::Released(_)) => Next::Release(id),
+                _ => Next::Nothing,
+            };
+            self.resend.pop_front();
+            if !matches!(next, Next::Nothing) {
+                return next;
+            }
+        }
+        match self.queue.front() {
+            Some(message) if quota > 0 || message.qos == Qos::AtMostOnce => Next::First,
+            _ => Next::Nothing,
+        }
+    }
+
+    /// Whether a new message has to wait behind others.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.resend.is_empty() || !self.queue.is_empty()
+    }
+
+    /// A packet identifier for a message that will be sent, and stays free until then.
+    pub(crate) fn free_id(&mut self) -> Option<PacketId> {
+        if let Some(&id) = self.free.front() {
+            return Some(id);
+        }
+        let id = PacketId::new(u16::try_from(self.slots.len() + 1).ok()?)?;
+        self.slots.push(Slot::Free);
+        self.free.push_back(id);
+        Some(id)
+    }
+
+    /// A message is under way with the identifier that [`free_id`](Self::free_id) gave, and counts.
+    pub(crate) fn sent(&mut self, id: PacketId, message: Message) {
+        self.free.pop_front();
+        self.under_way += 1;
+        self.next += 1;
+        let number = self.next;
+        if let Some(slot) = self.slot_mut(id) {
+            *slot = Slot::Sent(number, message);
+        }
+    }
+
+    /// A message has been recorded by the client under the identifier that is free first.
+    pub(crate) fn released(&mut self, id: PacketId) {
+        self.free.pop_front();
+        self.under_way += 1;
+        self.next += 1;
+        let number = self.next;
+        if let Some(slot) = self.slot_mut(id) {
+            *slot = Slot::Released(number);
+        }
+    }
+
+    /// A message that was under way was sent again, and takes a place in this connection's quota.
+    pub(crate) fn resent(&mut self, id: PacketId) {
+        self.earlier.remove(&id);
+    }
+
+    pub(crate) fn message(&self, id: PacketId) -> Option<&Message> {
+        match self.slot(id)? {
+            Slot::Sent(_, message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// PUBACK, or a PUBREC that refuses.
+    pub(crate) fn acknowledge(
+        &mut self,
+        id: PacketId,
+        qos: Qos,
+        reason: ReasonCode,
+    ) -> Acknowledged {
+        match self.slot(id) {
+            Some(Slot::Sent(_, message)) if message.qos == qos => {
+                let (size, reference) = (message.size(), message.reference);
+                self.bytes -= size;
+                let delivery = if reason.is_error() {
+                    Delivery::Refused(reason)
+                } else {
+                    Delivery::Acknowledged
+                };
+                self.tell(reference, delivery);
+                self.done(id)
+            }
+            Some(Slot::Free) | None => Acknowledged::Unknown,
+            Some(_) => Acknowledged::Unexpected,
+        }
+    }
+
+    /// PUBREC.
+    pub(crate) fn record(&mut self, id: PacketId, reason: ReasonCode) -> Acknowledged {
+        if reason.is_error() {
+            return self.acknowledge(id, Qos::ExactlyOnce, reason);
+        }
+        match self.slot(id) {
+            Some(Slot::Sent(number, message)) if message.qos == Qos::ExactlyOnce => {
+                let (number, size, reference) = (*number, message.size(), message.reference);
+                self.bytes -= size;
+                self.tell(reference, Delivery::Acknowledged);
+                if let Some(slot) = self.slot_mut(id) {
+                    *slot = Slot::Released(number);
+                }
+                Acknowledged::Release
+            }
+            Some(Slot::Released(_)) => Acknowledged::Release,
+            Some(Slot::Sent(..)) => Acknowledged::Unexpected,
+            Some(Slot::Free) | None => Acknowledged::Unknown,
+        }
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn complete(&mut self, id: PacketId) -> Acknowledged {
+        match self.slot(id) {
+            Some(Slot::Released(_)) => self.done(id),
+            Some(Slot::Free) | None => Acknowledged::Unknown,
+            Some(Slot::Sent(..)) => Acknowledged::Unexpected,
+        }
+    }
+
+    /// A message is not sent.
+    pub(crate) fn drop_message(&mut self, reference: u64, dropped: Dropped) {
+        self.dropped += 1;
+        self.tell(reference, Delivery::Dropped(dropped));
+    }
+
+    /// A message that was under way can't be sent again. Says whether PUBREL is due: the client may
+    /// have the message, and would take another one of QoS 2 with its identifier for the same.
+    pub(crate) fn drop_sent(&mut self, id: PacketId, dropped: Dropped) -> bool {
+        let Some(Slot::Sent(number, message)) = self.slot(id) else { return false };
+        let (number, size, reference) = (*number, message.size(), message.reference);
+        let release = message.qos == Qos::ExactlyOnce;
+        self.bytes -= size;
+        self.drop_message(reference, dropped);
+        if !release {
+            self.earlier.remove(&id);
+            self.release_id(id);
+        } else if let Some(slot) = self.slot_mut(id) {
+            *slot = Slot::Released(number);
+        }
+        release
+    }
+
+    /// The first message that waits.
+    pub(crate) fn first(&self) -> Option<&Message> {
+        self.queue.front()
+    }
+
+    /// Takes the first message that waits; its bytes still count.
+    pub(crate) fn take_first(&mut self) -> Option<Message> {
+        let message = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // Memory for a burst is not kept.
+            self.queue = VecDeque::new();
+        }
+        message
+    }
+
+    /// Drops messages at the front of those that wait which are of no more use [MQTT-3.3.2-5].
+    pub(crate) fn drop_expired(&mut self, now: Millis) {
+        while self.queue.front().is_some_and(|message| message.has_expired(now)) {
+            if let Some(message) = self.take_first() {
+                self.bytes -= message.size();
+                self.drop_message(message.reference, Dropped::Expired);
+            }
+        }
+    }
+
+    /// A message of QoS 0 was written, and nothing more will be known of it.
+    pub(crate) fn written(&mut self, reference: u64) {
+        self.tell(reference, Delivery::Acknowledged);
+    }
+
+    fn tell(&mut self, reference: u64, delivery: Delivery) {
+        if reference != 0 {
+            self.deliveries.push_back((reference, delivery));
+        }
+    }
+
+    fn done(&mut self, id: PacketId) -> Acknowledged {
+        self.release_id(id);
+        if self.earlier.remove(&id) { Acknowledged::DoneEarlier } else { Acknowledged::Done }
+    }
+
+    fn release_id(&mut self, id: PacketId) {
+        self.under_way -= 1;
+        if let Some(slot) = self.slot_mut(id) {
+            *slot = Slot::Free;
+            self.free.push_back(id);
+        }
+    }
+
+    fn slot(&self, id: PacketId) -> Option<&Slot> {
+        self.slots.get(usize::from(id.get()) - 1)
+    }
+
+    fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(id.get()) - 1)
+    }
+}

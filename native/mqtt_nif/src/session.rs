@@ -1,0 +1,248 @@
+//! Sessions: a connection's own, which ends with it, or one that the BEAM holds as a resource and
+//! several connections use one after the other.
+//!
+//! A shared session is touched under its lock by the owner of the connection that has it, and by any
+//! process that puts a message into it. The lock comes behind a connection's `input` and before its
+//! `output`. Whoever attaches last has it; the connection before it then ends.
+
+use crate::atoms;
+use crate::commands::{Invalid, Message};
+use crate::options::SessionOptions;
+use crate::terms::name;
+use crate::{clock, events, terms};
+use mqtt_core::{self as core, Granted};
+use rustler::{Atom, Binary, Encoder, Env, LocalPid, Resource, ResourceArc, Term};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The number of the next connection that attaches to a session.
+static ATTACHMENTS: AtomicU64 = AtomicU64::new(1);
+
+/// A session behind a term.
+pub(crate) struct SessionResource(Arc<Mutex<Shared>>);
+
+#[rustler::resource_impl]
+impl Resource for SessionResource {}
+
+pub(crate) struct Shared {
+    session: core::Session,
+    /// The number of the connection that has it, and its owner.
+    attached: Option<(u64, LocalPid)>,
+    /// Whether the owner was told that messages wait.
+    told: bool,
+}
+
+/// The session of a connection.
+#[allow(clippy::large_enum_variant, reason = "it lies in a connection, and most are the large one")]
+pub(crate) enum Session {
+    Own(core::Session),
+    Shared(Arc<Mutex<Shared>>, u64),
+}
+
+/// Access to the session of a connection, for one call.
+pub(crate) enum Access<'a> {
+    Own(&'a mut core::Session),
+    Shared(MutexGuard<'a, Shared>),
+}
+
+impl Session {
+    pub(crate) fn new(limits: core::SessionLimits) -> Self {
+        Self::Own(core::Session::new(limits))
+    }
+
+    /// The session, unless another connection has it now.
+    pub(crate) fn access(&mut self) -> Option<Access<'_>> {
+        match self {
+            Self::Own(session) => Some(Access::Own(session)),
+            Self::Shared(shared, number) => {
+                let shared = lock(shared);
+                let ours = shared.attached.is_some_and(|(attached, _)| attached == *number);
+                ours.then_some(Access::Shared(shared))
+            }
+        }
+    }
+
+    /// Takes a session over from whoever has it, who is told.
+    pub(crate) fn attach(env: Env<'_>, resource: &SessionResource) -> Self {
+        let number = ATTACHMENTS.fetch_add(1, Ordering::Relaxed);
+        let before = {
+            let mut shared = lock(&resource.0);
+            shared.told = false;
+            shared.attached.replace((number, env.pid()))
+        };
+        if let Some((_, owner)) = before {
+            // One that has ended already is told in vain.
+            let _ = env.send(&owner, (atoms::mqtt(), atoms::session_taken_over()));
+        }
+        Self::Shared(resource.0.clone(), number)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Self::Shared(shared, number) = self {
+            let mut shared = lock(shared);
+            if shared.attached.is_some_and(|(attached, _)| attached == *number) {
+                shared.attached = None;
+            }
+        }
+    }
+}
+
+impl Access<'_> {
+    /// The owner looks at what waits, and is to be told of what comes later.
+    pub(crate) fn looked_at(&mut self) {
+        if let Self::Shared(shared) = self {
+            shared.told = false;
+        }
+    }
+}
+
+impl Deref for Access<'_> {
+    type Target = core::Session;
+
+    fn deref(&self) -> &core::Session {
+        match self {
+            Self::Own(session) => session,
+            Self::Shared(shared) => &shared.session,
+        }
+    }
+}
+
+impl DerefMut for Access<'_> {
+    fn deref_mut(&mut self) -> &mut core::Session {
+        match self {
+            Self::Own(session) => session,
+            Self::Shared(shared) => &mut shared.session,
+        }
+    }
+}
+
+/// The shared session, also after a panic, which cannot have left it half changed in a way that
+/// matters: the connection that had it is closed.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn resource(session: core::Session) -> ResourceArc<SessionResource> {
+    let shared = Shared { session, attached: None, told: false };
+    ResourceArc::new(SessionResource(Arc::new(Mutex::new(shared))))
+}
+
+/// A session that nobody has used.
+#[rustler::nif]
+fn session_new(options: SessionOptions) -> ResourceArc<SessionResource> {
+    resource(core::Session::with_subscriptions(options.core()))
+}
+
+/// Puts a message into a session, and tells the owner of its connection if there is one: `:ok` or
+/// `{:error, reason}`.
+#[rustler::nif]
+fn session_publish<'a>(
+    env: Env<'a>,
+    session: ResourceArc<SessionResource>,
+    topic: Term<'a>,
+    payload: Term<'a>,
+    options: Term<'a>,
+) -> Term<'a> {
+    let message = Message { topic, payload, options: Some(options) };
+    let result = message.with_publish(|publish, reference| {
+        core::check_publish(publish).map_err(|error| Invalid(name(env, error.name())))?;
+        let mut shared = lock(&session.0);
+        let connected = shared.attached.is_some();
+        let queued = shared.session.enqueue(publish, reference, clock::now(), connected);
+        let owner = shared.attached.map(|(_, owner)| owner);
+        let tell = queued.is_ok() && connected && !std::mem::replace(&mut shared.told, connected);
+        Ok((queued, owner.filter(|_| tell)))
+    });
+    match result {
+        Ok((queued, owner)) => {
+            if let Some(owner) = owner {
+                let _ = env.send(&owner, (atoms::mqtt(), atoms::session()));
+            }
+            match queued {
+                Ok(()) => atoms::ok().encode(env),
+                Err(dropped) => env.error_tuple(name(env, dropped.name())),
+            }
+        }
+        Err(Invalid(reason)) => env.error_tuple((atoms::invalid(), reason)),
+    }
+}
+
+/// What a session holds, as a map.
+#[rustler::nif]
+fn session_info(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_> {
+    let shared = lock(&session.0);
+    let session = &shared.session;
+    let expiry_interval = match session.expiry_interval() {
+        u32::MAX => atoms::infinity().encode(env),
+        seconds => seconds.encode(env),
+    };
+    let owner = shared.attached.map(|(_, owner)| owner);
+    events::map(
+        env,
+        &[
+            (atoms::size(), session.size().encode(env)),
+            (atoms::queued(), session.waiting().encode(env)),
+            (atoms::inflight(), session.under_way().encode(env)),
+            (atoms::received(), session.unreleased().encode(env)),
+            (atoms::dropped(), session.dropped().encode(env)),
+            (atoms::expiry_interval(), expiry_interval),
+            (
+                atoms::connection(),
+                owner.map_or_else(|| atoms::nil().encode(env), |pid| pid.encode(env)),
+            ),
+        ],
+    )
+}
+
+/// `[{filter, options}]`.
+#[rustler::nif]
+fn session_subscriptions(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_> {
+    let shared = lock(&session.0);
+    let subscriptions: Vec<_> = shared
+        .session
+        .subscriptions()
+        .map(|(filter, granted)| {
+            let filter = terms::binary(env, filter.as_bytes()).to_term(env);
+            (filter, granted_options(env, granted))
+        })
+        .collect();
+    subscriptions.encode(env)
+}
+
+fn granted_options(env: Env<'_>, granted: Granted) -> Term<'_> {
+    let mut entries = events::subscription_options(env, granted.options);
+    if let Some(identifier) = granted.identifier {
+        entries.push((atoms::subscription_identifier(), identifier.encode(env)));
+    }
+    events::map(env, &entries)
+}
+
+/// Forgets everything.
+#[rustler::nif]
+fn session_clear(session: ResourceArc<SessionResource>) -> Atom {
+    lock(&session.0).session.clear();
+    atoms::ok()
+}
+
+/// The session as bytes, which say when it was that.
+#[rustler::nif]
+fn session_export(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_> {
+    let bytes = lock(&session.0).session.export(clock::now(), clock::unix());
+    terms::consume_timeslice(env, bytes.len());
+    terms::binary(env, &bytes).to_term(env)
+}
+
+/// A session from such bytes: `{:ok, session}` or `{:error, :invalid}`.
+#[rustler::nif]
+fn session_import<'a>(env: Env<'a>, bytes: Binary<'a>, options: SessionOptions) -> Term<'a> {
+    terms::consume_timeslice(env, bytes.len());
+    let imported =
+        core::Session::import(bytes.as_slice(), options.core(), clock::now(), clock::unix());
+    match imported {
+        Some(session) => (atoms::ok(), resource(session)).encode(env),
+        None => env.error_tuple(atoms::invalid()),
+    }
+}
