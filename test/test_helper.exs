@@ -8,7 +8,6 @@ exclude =
 ExUnit.start(
   assert_receive_timeout: 2_000,
   capture_log: true,
-  # Until the core has QoS 1 and 2, sessions and MQTT 5.0.
-  exclude: [:pending_core | exclude],
+  exclude: exclude,
   formatters: [ExUnit.CLIFormatter, MQTT.Test.ConformanceGuide]
 )

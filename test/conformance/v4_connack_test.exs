@@ -16,7 +16,6 @@ defmodule MQTT.Conformance.V4ConnackTest do
     assert recv(client) == <<0xD0, 0>>
   end
 
-  @tag :pending_core
   statement "MQTT-3.2.0-1", "also before the messages that waited" do
     port = broker()
     absent(port, "S", "a")
@@ -26,7 +25,6 @@ defmodule MQTT.Conformance.V4ConnackTest do
     assert recv(client) == <<0x20, 2, 1, 0>>
   end
 
-  @tag :pending_core
   statement "MQTT-3.1.2-4", "with Clean Session 0 the session goes on where it was" do
     port = broker()
     absent(port, "S", "a")
@@ -34,7 +32,6 @@ defmodule MQTT.Conformance.V4ConnackTest do
     assert {0x32, "a", _, "x"} = recv_publish(resumed(port, "S"))
   end
 
-  @tag :pending_core
   statement "MQTT-3.1.2-5", "messages of QoS 1 and 2 are kept for a session" do
     port = broker()
     absent(port, "S", "a")
@@ -46,7 +43,6 @@ defmodule MQTT.Conformance.V4ConnackTest do
     assert {0x34, "a", _, "two"} = recv_publish(subscriber)
   end
 
-  @tag :pending_core
   statement "MQTT-3.1.2-6",
             "Clean Session 1 ends the session, and its own ends with the connection" do
     port = broker()
@@ -65,7 +61,6 @@ defmodule MQTT.Conformance.V4ConnackTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-3.1.4-3", "each CONNECT says anew what becomes of the session" do
     port = broker()
     publisher = connected(port, "P")
@@ -86,14 +81,12 @@ defmodule MQTT.Conformance.V4ConnackTest do
     end
   end
 
-  @tag :pending_core
   statement "MQTT-3.2.2-1", "with Clean Session 1 no session is present" do
     port = broker()
     absent(port, "S", "a")
     assert {_, <<0x20, 2, 0, 0>>} = try_connect(port, connect(0x02, ["S"]))
   end
 
-  @tag :pending_core
   statement "MQTT-3.2.2-2", "with Clean Session 0 and a session one is present" do
     port = broker()
     absent(port, "S", "a")
@@ -104,7 +97,6 @@ defmodule MQTT.Conformance.V4ConnackTest do
     assert {_, <<0x20, 2, 0, 0>>} = try_connect(broker(), connect(0x00, ["S"]))
   end
 
-  @tag :pending_core
   statement "MQTT-3.2.2-4", "a refusal tells of no session" do
     port = broker()
     absent(port, "S", "a")

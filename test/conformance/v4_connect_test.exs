@@ -95,7 +95,6 @@ defmodule MQTT.Conformance.V4ConnectTest do
     assert recv(watcher) == publish("w", "gone")
   end
 
-  @tag :pending_core
   statement "MQTT-3.1.3-2", "each client identifier has its own session" do
     port = broker()
 
@@ -182,7 +181,6 @@ defmodule MQTT.Conformance.V4ConnectTest do
     assert_open(second)
   end
 
-  @tag :pending_core
   statement "MQTT-3.1.4-2", "a client with a session, too, which goes on" do
     port = broker()
     first = connected(port, "C", 0x00) |> subscribed([{"a", 0}])

@@ -49,7 +49,6 @@ defmodule MQTT.Conformance.V4FormatTest do
     assert <<0xD0, _::binary>> = recv(client)
   end
 
-  @tag :pending_core
   statement "MQTT-2.2.2-1", "also in exchanges of QoS 1 and 2" do
     client = connected(broker(), "C") |> subscribed([{"a", 2}])
     send_bytes(client, publish(0x32, "b", 1, "x"))
@@ -99,7 +98,6 @@ defmodule MQTT.Conformance.V4FormatTest do
     refute_received {:publish, _, _, _, _}
   end
 
-  @tag :pending_core
   statement ["MQTT-2.3.1-1", "MQTT-2.3.1-4"],
             "open messages have different packet identifiers, which they keep" do
     port = broker()
@@ -125,7 +123,6 @@ defmodule MQTT.Conformance.V4FormatTest do
     assert recv(subscriber) == <<0x30, 4, 0, 1, "a", "x">>
   end
 
-  @tag :pending_core
   statement "MQTT-2.3.1-6",
             "PUBACK, PUBREC and PUBREL have the packet identifier of the PUBLISH" do
     port = broker()

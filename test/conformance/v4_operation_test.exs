@@ -100,7 +100,6 @@ defmodule MQTT.Conformance.V4OperationTest do
     assert_open(other)
   end
 
-  @tag :pending_core
   statement "MQTT-4.8.0-2", "and the packet is not acknowledged" do
     port = broker()
     assert_disconnected(port, publish(0x32, "raise", 1, "x"))

@@ -14,7 +14,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     for _ <- 1..count, do: assert_receive({:publish, "P", _, _, _})
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.1-1", "what is sent again has DUP 1" do
     port = broker()
     publisher = connected(port, "P")
@@ -37,14 +36,12 @@ defmodule MQTT.Conformance.V4PublishTest do
     refute_received {:publish, _, _, _, _}
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.1-2", "at QoS 0 the server sends DUP 0" do
     {_port, publisher, subscriber} = pair("a", 0)
     publish_fully(publisher, 0x3A, "a", 1, "x")
     assert recv(subscriber) == publish(0x30, "a", "x")
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.1-3", "the DUP of the publisher is not passed on" do
     {_port, publisher, subscriber} = pair("a", 2)
     publish_fully(publisher, 0x3A, "a", 1, "one")
@@ -62,7 +59,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     refute_received {:publish, _, _, _, _}
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.1-5", "a message to retain is kept with its QoS" do
     port = broker()
     publisher = connected(port, "P")
@@ -94,7 +90,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert recv(connected(port, "P") |> subscribed([{"a", 0}])) == publish(0x31, "a", "x")
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.1-7", "a message to retain at QoS 0 takes the place of any before it" do
     port = broker()
     publisher = connected(port, "P")
@@ -176,7 +171,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.4-1", "QoS 0 is not answered, QoS 1 with PUBACK, QoS 2 with PUBREC" do
     client = connected(broker(), "C")
     send_bytes(client, [publish("a", "x"), <<0xC0, 0>>])
@@ -187,7 +181,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert recv(client) == <<0x50, 2, 0, 2>>
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.5-1", "of subscriptions that overlap the best QoS counts" do
     {_port, publisher, subscriber} = pair("a/#", 0)
     subscribed(subscriber, [{"a/+", 2}, {"a/b", 1}])
@@ -197,7 +190,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-3.3.5-2", "a message that is not allowed is acknowledged and goes nowhere" do
     {_port, publisher, subscriber} = pair("#", 2)
     publish_fully(publisher, 0x32, "denied/a", 1, "x")
@@ -205,7 +197,6 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-3.6.1-1", "PUBREL with other flags closes the connection" do
     port = broker()
 

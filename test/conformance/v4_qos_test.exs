@@ -14,7 +14,6 @@ defmodule MQTT.Conformance.V4QosTest do
     resumed(port, "S")
   end
 
-  @tag :pending_core
   statement "MQTT-4.1.0-1", "a session keeps subscriptions and open exchanges over connections" do
     {port, publisher, subscriber} = pair(2)
     publish_fully(publisher, 0x32, "a", 1, "one")
@@ -39,7 +38,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert {0x32, "a", _, "three"} = recv_publish(subscriber)
   end
 
-  @tag :pending_core
   statement "MQTT-4.1.0-2",
             "an open exchange lasts as long as the connection, also with Clean Session 1" do
     port = broker()
@@ -55,7 +53,6 @@ defmodule MQTT.Conformance.V4QosTest do
     refute_received {:publish, "C", "a", "x", _}
   end
 
-  @tag :pending_core
   statement "MQTT-4.3.2-1",
             "a message of QoS 1 has a free identifier and DUP 0, and is open until PUBACK" do
     {port, publisher, subscriber} = pair(1)
@@ -74,7 +71,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-4.3.2-2",
             "after PUBACK the same packet identifier is a new message, also with DUP" do
     {_port, publisher, subscriber} = pair(1)
@@ -84,7 +80,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert {0x32, "a", _, "two"} = recv_publish(subscriber)
   end
 
-  @tag :pending_core
   statement "MQTT-4.3.3-1",
             "a message of QoS 2 is never sent again behind PUBREL, which is open until PUBCOMP" do
     {port, publisher, subscriber} = pair(2)
@@ -110,7 +105,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-4.3.3-2", "repeats of a message of QoS 2 are acknowledged and not delivered" do
     {_port, publisher, subscriber} = pair(2)
 
@@ -130,7 +124,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-4.3.3-2", "also over connections of a session" do
     {port, _publisher, subscriber} = pair(2)
     client = connected(port, "C", 0x00)
@@ -147,7 +140,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert_nothing(subscriber, client)
   end
 
-  @tag :pending_core
   statement "MQTT-4.4.0-1", "what was not acknowledged is sent again with its identifier" do
     {port, publisher, subscriber} = pair(2)
     publish_fully(publisher, 0x34, "a", 1, "released")
@@ -168,7 +160,6 @@ defmodule MQTT.Conformance.V4QosTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-4.5.0-1", "a message comes to all subscribers, to the absent ones later" do
     port = broker()
     ids = ["S1", "S2", "S3"]
@@ -186,7 +177,6 @@ defmodule MQTT.Conformance.V4QosTest do
     end
   end
 
-  @tag :pending_core
   statement ["MQTT-4.6.0-6", "MQTT-4.6.0-1"],
             "what is sent again comes in the order of the first time" do
     {port, publisher, subscriber} = pair(2)
@@ -201,21 +191,18 @@ defmodule MQTT.Conformance.V4QosTest do
         do: assert(recv_publish(subscriber) == {first + 8, topic, id, payload})
   end
 
-  @tag :pending_core
   statement ["MQTT-4.6.0-6", "MQTT-4.6.0-2"], "PUBACKs come in the order of the messages" do
     {_port, publisher, _subscriber} = pair(0)
     send_bytes(publisher, for(n <- [3, 1, 2], do: publish(0x32, "a", n, "#{n}")))
     for n <- [3, 1, 2], do: assert(recv(publisher) == <<0x40, 2, n::16>>)
   end
 
-  @tag :pending_core
   statement ["MQTT-4.6.0-6", "MQTT-4.6.0-3"], "PUBRECs come in the order of the messages" do
     {_port, publisher, _subscriber} = pair(0)
     send_bytes(publisher, for(n <- [3, 1, 2], do: publish(0x34, "a", n, "#{n}")))
     for n <- [3, 1, 2], do: assert(recv(publisher) == <<0x50, 2, n::16>>)
   end
 
-  @tag :pending_core
   statement ["MQTT-4.6.0-6", "MQTT-4.6.0-4"], "PUBRELs come in the order of the PUBRECs" do
     {_port, publisher, subscriber} = pair(2)
     for n <- 1..3, do: publish_fully(publisher, 0x34, "a", n, "#{n}")
@@ -224,13 +211,11 @@ defmodule MQTT.Conformance.V4QosTest do
     for id <- [two, one, three], do: assert(recv(subscriber) == <<0x62, 2, id::16>>)
   end
 
-  @tag :pending_core
   statement ["MQTT-4.6.0-5", "MQTT-4.6.0-6"],
             "messages of QoS 1 come in their order, also over a reconnect" do
     assert_in_order(1)
   end
 
-  @tag :pending_core
   statement ["MQTT-4.6.0-5", "MQTT-4.6.0-6"],
             "messages of QoS 2 come in their order, also over a reconnect" do
     assert_in_order(2)

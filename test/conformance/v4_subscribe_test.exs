@@ -85,7 +85,6 @@ defmodule MQTT.Conformance.V4SubscribeTest do
     assert live == Enum.map(1..1_000, number)
   end
 
-  @tag :pending_core
   statement "MQTT-3.8.4-3", "the same filter again replaces the QoS" do
     port = broker()
     publisher = connected(port, "P")
@@ -107,7 +106,6 @@ defmodule MQTT.Conformance.V4SubscribeTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-3.8.4-4", "of one filter twice in a SUBSCRIBE the last one counts" do
     port = broker()
     publisher = connected(port, "P")
@@ -123,7 +121,6 @@ defmodule MQTT.Conformance.V4SubscribeTest do
     assert recv(client) == <<0x90, 5, 0, 1, 1, 0x80, 2>>
   end
 
-  @tag :pending_core
   statement "MQTT-3.8.4-6", "a message comes at the lower of its QoS and the granted one" do
     port = broker()
     publisher = connected(port, "P")
@@ -222,7 +219,6 @@ defmodule MQTT.Conformance.V4SubscribeTest do
     assert_nothing(subscriber, publisher)
   end
 
-  @tag :pending_core
   statement "MQTT-3.10.4-3", "what was under way is completed after UNSUBSCRIBE" do
     port = broker()
     publisher = connected(port, "P")

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5AcknowledgementTest do
   # Sections 3.4 to 3.7: PUBACK, PUBREC, PUBREL, PUBCOMP, but for Reason Strings and User Properties.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   @accepted [0x00, 0x10]
   @codes [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5AuthTest do
   # Sections 3.15 and 4.12: AUTH.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A handler whose method "m" asks for "right" as often as it gets "again".
   defmodule Method do
@@ -9,33 +8,33 @@ defmodule MQTT.Conformance.V5AuthTest do
 
     @impl true
     def init(test, %{properties: %{authentication_method: "m"} = properties}) do
-      handle_auth(
-        :continue_authentication,
-        Map.put_new(properties, :authentication_data, "again"),
-        test
-      )
+      properties = Map.put_new(properties, :authentication_data, "again")
+      handle_auth(:continue_authentication, properties, %{test: test, connected: false})
     end
 
     def init(_test, %{properties: %{authentication_method: _}}),
       do: {:stop, :bad_authentication_method}
 
-    def init(test, _params), do: {:ok, test}
-
-    def handle_auth(:continue_authentication, %{authentication_data: "right"}, test),
-      do: {:ok, test, {:connack, %{authentication_data: "welcome"}}}
-
-    def handle_auth(:re_authenticate, %{authentication_data: "right"}, test),
-      do: {:ok, test, {:auth, %{authentication_data: "welcome"}}}
-
-    def handle_auth(_, %{authentication_data: "again"}, test),
-      do: {:continue, %{authentication_data: "challenge"}, test}
-
-    def handle_auth(_, _, test), do: {:error, :not_authorized, test}
+    def init(test, _params), do: {:ok, %{test: test, connected: true}}
 
     @impl true
-    def handle_publish(topic, message, _opts, test) do
-      send(test, {:publish, "C", topic, message, nil})
-      {:ok, test}
+    def handle_auth(_reason, %{authentication_data: "right"}, %{connected: false} = s) do
+      properties = %{authentication_method: "m", authentication_data: "welcome"}
+      {:ok, %{s | connected: true}, {:connack, properties}}
+    end
+
+    def handle_auth(_reason, %{authentication_data: "right"}, s),
+      do: {:ok, s, {:auth, %{authentication_data: "welcome"}}}
+
+    def handle_auth(_reason, %{authentication_data: "again"}, s),
+      do: {:continue, %{authentication_data: "challenge"}, s}
+
+    def handle_auth(_reason, _properties, s), do: {:error, :not_authorized, s}
+
+    @impl true
+    def handle_publish(topic, message, _opts, s) do
+      send(s.test, {:publish, "C", topic, message, nil})
+      {:ok, s}
     end
   end
 
@@ -214,7 +213,9 @@ defmodule MQTT.Conformance.V5AuthTest do
 
   statement "MQTT-3.2.0-2", "there is one CONNACK, also with re-authentication" do
     client = authenticated(serve())
-    send_bytes(client, [auth(0x19, "right"), <<0xE0, 0>>])
-    assert [{:auth, 0x00, _}] = client |> recv_all() |> packets()
+    send_bytes(client, auth(0x19, "right"))
+    assert {:auth, 0x00, _} = recv_packet(client)
+    send_bytes(client, <<0xE0, 0>>)
+    assert recv_all(client) == ""
   end
 end

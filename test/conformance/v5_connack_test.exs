@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5ConnackTest do
   # Section 3.2: CONNACK.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   statement "MQTT-3.1.2-28", "Response Information comes only if it was requested" do
     port = broker([], %{response_information: "answers/"})

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5ConnectTest do
   # Section 3.1: CONNECT, but for sessions, the will and authentication methods.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   statement "MQTT-3.1.0-1",
             "a first packet that is not CONNECT closes the connection without a word" do

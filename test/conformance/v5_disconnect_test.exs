@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5DisconnectTest do
   # Sections 3.12 to 3.14 and 4.13: PINGREQ, DISCONNECT, errors.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A watcher of a will, and the client that has it.
   defp watched do

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5FormatTest do
   # Chapters 1 and 2: strings, integers, the fixed header, packet identifiers, properties.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A handler that publishes a thousand messages at once.
   defmodule Burst do

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5LimitTest do
   # Maximum Packet Size, Receive Maximum (section 4.9) and topic aliases.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   defp receive_maximum(count), do: <<0x21, count::16>>
   defp maximum_packet_size(bytes), do: <<0x27, bytes::32>>

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5PublishTest do
   # Section 3.3: PUBLISH, but for topic aliases and Receive Maximum.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A handler that sends a copy for each of two subscriptions.
   defmodule Copies do
@@ -10,6 +9,7 @@ defmodule MQTT.Conformance.V5PublishTest do
     @impl true
     def init(_args, _params), do: {:ok, []}
 
+    @impl true
     def handle_subscribe(_filter, qos, %{subscription_identifier: id}, ids),
       do: {:ok, qos, [id | ids]}
 

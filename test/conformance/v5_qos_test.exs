@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5QosTest do
   # Sections 4.2 to 4.6: delivery and the order of messages.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A publisher, and a subscriber with a session.
   defp pair(qos) do

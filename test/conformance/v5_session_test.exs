@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5SessionTest do
   # Clean Start and the Session Expiry Interval: sections 3.1.2.4, 3.1.2.11.2, 3.2.2.1.1 and 4.1.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A client with a session that subscribes to a topic, and is gone.
   defp absent(port, id, topic, properties \\ expiry(60)) do

@@ -1,7 +1,6 @@
 defmodule MQTT.Conformance.V5WillTest do
   # Section 3.1: the will.
   use MQTT.Test.Conformance, version: "5.0"
-  @moduletag :pending_core
 
   # A client with a will, which somebody watches.
   defp watched(flags \\ 0x06, will_properties \\ "", properties \\ "") do
