@@ -74,8 +74,7 @@ defmodule MQTT.Test.ConformanceStore do
     }
   end
 
-  # The alias is between the publisher and the server.
-  defp properties(opts), do: opts |> Map.get(:properties, %{}) |> Map.delete(:topic_alias)
+  defp properties(opts), do: Map.get(opts, :properties, %{})
 
   defp identified(properties, matching) do
     case for %{subscription_identifier: identifier} <- matching, do: identifier do
