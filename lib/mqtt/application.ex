@@ -8,6 +8,6 @@ defmodule MQTT.Application do
   def start(_type, _args) do
     # Threads and resources point into the library, so its module must not be purged.
     :code.stick_mod(MQTT.Native)
-    Supervisor.start_link([], strategy: :one_for_one)
+    Supervisor.start_link([MQTT.Server.Will], strategy: :one_for_one)
   end
 end

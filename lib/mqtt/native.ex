@@ -56,6 +56,7 @@ defmodule MQTT.Native do
   def session_publish(_session, _topic, _message, _options),
     do: :erlang.nif_error(:not_loaded)
 
+  def session_await(_session), do: :erlang.nif_error(:not_loaded)
   def session_info(_session), do: :erlang.nif_error(:not_loaded)
   def session_subscriptions(_session), do: :erlang.nif_error(:not_loaded)
   def session_clear(_session), do: :erlang.nif_error(:not_loaded)

@@ -22,7 +22,9 @@ defmodule MQTT.Server.Callbacks do
         * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
         * `{:will, :auto}` has the client's will published by the library: `c:handle_publish/4` is called
           with it before `c:terminate/2`, unless the client took it back with its DISCONNECT
-          [MQTT-3.1.2-8] [MQTT-3.14.4-3]. Will Delay is not waited for.
+          [MQTT-3.1.2-8] [MQTT-3.14.4-3]. If the connection has a session and the will a Will Delay
+          Interval, that is later and in another process, unless the client has come back to its session
+          [MQTT-3.1.3-9].
 
       A client of MQTT 5.0 that named an Authentication Method can be asked for more with `{:continue,
       properties, state}`, which sends AUTH; its answer calls `c:handle_auth/3`. Without that callback

@@ -13,7 +13,7 @@ defmodule MQTT.Server.Connection do
   @behaviour :gen_server
 
   alias MQTT.{Native, Reason, Transport}
-  alias MQTT.Server.{Events, Options}
+  alias MQTT.Server.{Events, Options, Will}
   alias MQTT.Server.Events.Handler
 
   @max_corked 64
@@ -30,6 +30,7 @@ defmodule MQTT.Server.Connection do
                 params: %{},
                 assigned_id: nil,
                 will: nil,
+                taken_over: nil,
                 refs: %{},
                 kept: [],
                 timer: nil,
@@ -42,6 +43,7 @@ defmodule MQTT.Server.Connection do
   # params: what is known about the connection besides CONNECT, then with it, until it is accepted
   # assigned_id: the client identifier, if we chose it
   # will: what is to be published when the connection ends, if that is ours to see to
+  # taken_over: whether another connection has the session, and whether it began anew
   # refs: what the numbers stand for that messages to the client have
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
@@ -142,8 +144,9 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :session}, s), do: write([], s)
 
-  def handle_info({:"$mqtt", :session_taken_over}, s),
-    do: {:stop, {:shutdown, :session_taken_over}, s}
+  # Whether the session begins anew matters to the will.
+  def handle_info({:"$mqtt", {:session_taken_over, _clean} = taken_over}, s),
+    do: {:stop, {:shutdown, :session_taken_over}, %{s | taken_over: taken_over}}
 
   def handle_info({:"$mqtt", _readable_or_more_or_drained}, s), do: read(s)
   def handle_info({:ssl, socket, data}, %{io: {:ssl, socket}} = s), do: feed(data, s)
@@ -191,7 +194,7 @@ defmodule MQTT.Server.Connection do
     # An error here is of no more use.
     _ = flush(s)
     _ = say_goodbye(reason, s)
-    if s.phase == :connected, do: s |> publish_will() |> lose() |> finish(reason)
+    if s.phase == :connected, do: s |> publish_will(reason) |> lose() |> finish(reason)
   after
     Native.connection_close(s.connection, linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
@@ -218,15 +221,11 @@ defmodule MQTT.Server.Connection do
   end
 
   # The will that was to be published for the handler.
-  defp publish_will(%{will: nil} = s), do: s
+  defp publish_will(%{will: nil} = s, _reason), do: s
 
-  defp publish_will(%{will: will} = s) do
-    opts = will |> Map.take([:qos, :retain, :properties]) |> Map.put(:dup, false)
-
-    case s.module.handle_publish(will.topic, will.message, opts, s.state) do
-      {:stop, _reason} -> s
-      result -> %{s | state: elem(result, if(elem(result, 0) == :error, do: 2, else: 1))}
-    end
+  defp publish_will(s, reason) do
+    reason = if s.taken_over, do: {:shutdown, s.taken_over}, else: reason
+    %{s | state: Will.publish(s.will, reason, s.module, s.state)}
   end
 
   # Nothing more will be known of these.
@@ -390,7 +389,7 @@ defmodule MQTT.Server.Connection do
     {ours, actions} = Enum.split_with(actions, &for_connack?/1)
     properties = for {:connack, map} <- ours, reduce: %{}, do: (all -> Map.merge(all, map))
     session = session(List.keyfind(ours, :session, 0))
-    will = if List.keymember?(ours, :will, 0), do: s.params[:last_will]
+    will = if List.keymember?(ours, :will, 0), do: Will.new(s.params[:last_will])
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id

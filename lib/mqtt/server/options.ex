@@ -25,7 +25,7 @@ defmodule MQTT.Server.Options do
     {:max_user_properties, {:integer, 0, 65_535}, 64,
      "User properties that a packet may have (MQTT 5.0)."},
     {:receive_maximum, {:integer, 1, 65_535}, 1_024,
-     "Messages of QoS 1 and 2 from the client that may be unacknowledged at a time."},
+     "Messages of QoS 1 and 2 from the client that may be unacknowledged at a time. A client of MQTT 5.0 that sends more is disconnected, others are kept waiting."},
     {:max_inflight, {:integer, 1, 65_535}, 1_024,
      "Messages of QoS 1 and 2 to the client that may be unacknowledged at a time, if its Receive Maximum is not lower."},
     {:topic_alias_maximum, {:integer, 0, 65_535}, 16,

@@ -73,6 +73,9 @@ pub enum CommandError {
     WrongState,
     /// The packet cannot be written.
     Packet(Error),
+    /// The client's Maximum Packet Size has no room for CONNACK, so there is nothing to be said and
+    /// the connection is over [MQTT-3.1.2-24].
+    ClientTakesTooLittle,
 }
 
 impl From<Error> for CommandError {
@@ -88,6 +91,7 @@ impl CommandError {
         match self {
             Self::WrongState => "wrong_state",
             Self::Packet(error) => error.name(),
+            Self::ClientTakesTooLittle => Error::PacketTooLarge.name(),
         }
     }
 }
@@ -97,6 +101,9 @@ impl fmt::Display for CommandError {
         match self {
             Self::WrongState => f.write_str("the command does not fit the state of the connection"),
             Self::Packet(error) => error.fmt(f),
+            Self::ClientTakesTooLittle => {
+                f.write_str("CONNACK is larger than what the client takes")
+            }
         }
     }
 }
@@ -375,7 +382,11 @@ impl Connection {
         let version = self.version();
         let mut written = PropertiesBuf::default();
         if version >= Version::V5 {
-            let properties = Properties::from_bytes(properties.as_bytes(), Place::Connack)?;
+            match Properties::from_bytes(properties.as_bytes(), Place::Connack) {
+                // The method is what the library adds.
+                Ok(_) | Err(Error::AuthenticationDataWithoutMethod) => {}
+                Err(error) => return Err(error.into()),
+            }
             self.settle(&properties, assigned_client_id, &mut written)?;
         }
         let known = session.begin(clean);
@@ -395,6 +406,10 @@ impl Connection {
             // What the client has to know stays [MQTT-3.2.2-19] [MQTT-3.2.2-20].
             short = without_texts(&connack.properties);
             connack.properties = short.as_properties();
+            if !self.fits(&Packet::Connack(connack)) {
+                self.state = State::Closed;
+                return Err(CommandError::ClientTakesTooLittle);
+            }
         }
         Packet::Connack(connack).encode(version, output)?;
         self.state = State::Connected;
@@ -489,8 +504,10 @@ impl Connection {
             let properties = Properties::from_bytes(properties.as_bytes(), Place::Connack)?;
             let mut connack =
                 Connack { session_present: false, reason: connack_code(code, version), properties };
+            let short;
             if !self.fits(&Packet::Connack(connack)) {
-                connack.properties = Properties::EMPTY;
+                short = without_texts(&connack.properties);
+                connack.properties = short.as_properties();
             }
             Packet::Connack(connack).encode(version, output)?;
         }
@@ -563,9 +580,11 @@ impl Connection {
                 return Err(Error::PropertyNotAllowed.into());
             }
             let mut disconnect = Disconnect { reason, properties };
+            let short;
             // [MQTT-3.14.2-3] [MQTT-3.14.2-4]
             if !self.fits(&Packet::Disconnect(disconnect)) {
-                disconnect.properties = Properties::EMPTY;
+                short = without_texts(&disconnect.properties);
+                disconnect.properties = short.as_properties();
             }
             Packet::Disconnect(disconnect).encode(self.version(), output)?;
         }

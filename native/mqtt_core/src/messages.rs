@@ -60,16 +60,16 @@ impl Connection {
                     None => {}
                 }
             }
-            if self.incoming >= self.config.receive_maximum {
-                // MQTT 5.0 tells the client how many it may have; before, it is kept waiting.
-                return if self.version() < Version::V5 && !self.unanswered.is_empty() {
-                    Ok(Received::Full)
-                } else {
-                    Err(Violation::ReceiveMaximumExceeded.into())
-                };
+            let is_5 = self.version() >= Version::V5;
+            if is_5 && self.incoming >= self.config.receive_maximum {
+                return Err(Violation::ReceiveMaximumExceeded.into());
+            }
+            // Before MQTT 5.0 a client does not know how many it may have, and is kept waiting.
+            if self.unanswered.len() >= usize::from(self.config.receive_maximum) {
+                return Ok(Received::Full);
             }
             self.resolve_alias(&publish)?;
-            self.incoming += 1;
+            self.incoming = self.incoming.saturating_add(1);
             self.unanswered.push_back((id, publish.qos));
             if publish.qos == Qos::ExactlyOnce {
                 session.received.insert(id, ReceivedId::Pending);
@@ -258,7 +258,8 @@ impl Connection {
             let _ = session.enqueue(publish, reference, now, true);
             return Ok(Fate::Waiting);
         };
-        let packet = Publish { packet_id: Some(id), ..*publish };
+        // DUP is not that of a message that came in [MQTT-3.3.1-3].
+        let packet = Publish { dup: false, packet_id: Some(id), ..*publish };
         match self.write_head(&packet, None, output)? {
             Written::TooLarge => {
                 session.drop_message(reference, Dropped::PacketTooLarge);

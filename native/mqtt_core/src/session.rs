@@ -251,7 +251,7 @@ impl Session {
             + self.bytes
             + self.slots.capacity() * size_of::<Slot>()
             + (self.free.capacity() + self.resend.capacity()) * size_of::<PacketId>()
-            + self.received.capacity() * 4
+            + (self.received.capacity() + self.earlier.capacity()) * 4
             + subscriptions
     }
 

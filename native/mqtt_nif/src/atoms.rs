@@ -42,6 +42,7 @@ rustler::atoms! {
     // why a connection ends
     closed,
     protocol_error,
+    packet_too_large,
     connect_timeout,
     keep_alive_timeout,
     send_timeout,

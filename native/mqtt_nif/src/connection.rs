@@ -338,7 +338,7 @@ fn connection_accept<'a>(
     };
     let side = &mut *input;
     if let Some(resource) = session {
-        side.session = Session::attach(env, &resource);
+        side.session = Session::attach(env, &resource, clean);
     }
     let Some(mut session) = side.session.access() else {
         return close(env, atoms::session_taken_over()).encode(env);
@@ -347,6 +347,9 @@ fn connection_accept<'a>(
     let mut connack = Vec::new();
     let accepted =
         side.state.accept(clock::now(), clean, client_id, properties, &mut session, &mut connack);
+    if let Err(core::CommandError::ClientTakesTooLittle) = accepted {
+        return close(env, (atoms::protocol_error(), atoms::packet_too_large())).encode(env);
+    }
     if let Err(error) = accepted {
         return env.error_tuple((atoms::bad_action(), terms::name(env, error.name())));
     }

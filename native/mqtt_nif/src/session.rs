@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     attached: Option<(u64, LocalPid)>,
     /// Whether the owner was told that messages wait.
     told: bool,
+    /// Who wants to know of the next connection.
+    waiter: Option<LocalPid>,
 }
 
 /// The session of a connection.
@@ -63,17 +65,20 @@ impl Session {
         }
     }
 
-    /// Takes a session over from whoever has it, who is told.
-    pub(crate) fn attach(env: Env<'_>, resource: &SessionResource) -> Self {
+    /// Takes a session over from whoever has it, who is told, as is who waits for that. `clean` says
+    /// whether it begins anew.
+    pub(crate) fn attach(env: Env<'_>, resource: &SessionResource, clean: bool) -> Self {
         let number = ATTACHMENTS.fetch_add(1, Ordering::Relaxed);
-        let before = {
+        let (before, waiter) = {
             let mut shared = lock(&resource.0);
             shared.told = false;
-            shared.attached.replace((number, env.pid()))
+            (shared.attached.replace((number, env.pid())), shared.waiter.take())
         };
-        if let Some((_, owner)) = before {
+        let told = before.map(|(_, owner)| owner).into_iter().chain(waiter);
+        for process in told {
             // One that has ended already is told in vain.
-            let _ = env.send(&owner, (atoms::mqtt(), atoms::session_taken_over()));
+            let taken_over = (atoms::session_taken_over(), clean);
+            let _ = env.send(&process, (atoms::mqtt(), taken_over));
         }
         Self::Shared(resource.0.clone(), number)
     }
@@ -126,7 +131,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 fn resource(session: core::Session) -> ResourceArc<SessionResource> {
-    let shared = Shared { session, attached: None, told: false };
+    let shared = Shared { session, attached: None, told: false, waiter: None };
     ResourceArc::new(SessionResource(Arc::new(Mutex::new(shared))))
 }
 
@@ -168,6 +173,13 @@ fn session_publish<'a>(
         }
         Err(Invalid(reason)) => env.error_tuple((atoms::invalid(), reason)),
     }
+}
+
+/// Has the caller told of the next connection, instead of whoever was to be.
+#[rustler::nif]
+fn session_await(env: Env<'_>, session: ResourceArc<SessionResource>) -> Atom {
+    lock(&session.0).waiter = Some(env.pid());
+    atoms::ok()
 }
 
 /// What a session holds, as a map.

@@ -1,7 +1,7 @@
 //! Enhanced authentication (MQTT 5.0, section 4.12).
 
 use crate::support::{CONNECT, Server, connect_5, packet, properties};
-use mqtt_codec::{Place, ReasonCode};
+use mqtt_codec::{Place, PropertiesBuf, Property, ReasonCode};
 use mqtt_core::{
     Close, CommandError, Config, Connection, Event, Session, SessionLimits, Violation,
 };
@@ -60,6 +60,17 @@ fn from_connect_to_connack_mqtt_4_12_0_2_mqtt_4_12_0_3() {
     let connack = server.accept(true, &[]);
     assert!(connack.ends_with(METHOD));
     assert!(server.connection.is_connected());
+}
+
+#[test]
+fn connack_may_have_the_last_data() {
+    let mut properties = PropertiesBuf::default();
+    properties.push(&Property::AuthenticationData(&[4])).unwrap();
+    let Server { mut connection, mut session, .. } = deciding(&data(1));
+    let (properties, mut output) = (properties.as_properties(), Vec::new());
+    connection.accept(0, true, None, properties, &mut session, &mut output).unwrap();
+    assert_eq!(output[5..9], data(4));
+    assert!(output.ends_with(METHOD));
 }
 
 #[test]

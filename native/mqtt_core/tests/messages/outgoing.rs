@@ -19,6 +19,12 @@ fn each_qos_on_the_wire() {
 }
 
 #[test]
+fn dup_is_not_passed_on_mqtt_3_3_1_3() {
+    let forwarded = Publish { dup: true, ..message(QOS_1, b"") };
+    assert_eq!(Server::v3().sends(&forwarded, 0), [0x32, 5, 0, 1, b't', 0, 1]);
+}
+
+#[test]
 fn puback_ends_a_message_mqtt_4_3_2_3() {
     let mut server = Server::v3();
     server.sends(&message(QOS_1, b""), 5);
@@ -141,7 +147,7 @@ fn qos_0_is_dropped_without_room_or_connection() {
     server.room = false;
     assert_eq!(server.publish(&message(QOS_0, b""), 5).0, Fate::Dropped);
     assert_eq!(server.deliveries(), [(5, Delivery::Dropped(Dropped::QueueFull))]);
-    let enqueued = server.session.enqueue(&message(QOS_0, b""), 6, 0);
+    let enqueued = server.session.enqueue(&message(QOS_0, b""), 6, 0, false);
     assert_eq!(enqueued, Err(Dropped::NotConnected));
     assert_eq!((server.deliveries(), server.session.dropped()), (vec![], 2));
 }
@@ -158,7 +164,10 @@ fn a_session_has_its_limits() {
         assert_eq!(server.publish(&message(QOS_1, b""), 2).0, Fate::Waiting);
         assert!(server.session.is_full());
         assert_eq!(server.publish(&message(QOS_1, b""), 3).0, Fate::Dropped);
-        assert_eq!(server.session.enqueue(&message(QOS_1, b""), 4, 0), Err(Dropped::QueueFull));
+        assert_eq!(
+            server.session.enqueue(&message(QOS_1, b""), 4, 0, false),
+            Err(Dropped::QueueFull)
+        );
         assert_eq!(server.deliveries(), [(3, Delivery::Dropped(Dropped::QueueFull))]);
         server.handled(&[0x40, 2, 0, 1]);
         assert_eq!(server.publish(&message(QOS_1, b""), 5).0, Fate::Waiting);

@@ -149,7 +149,7 @@ impl Server {
     }
 
     pub(crate) fn enqueue(&mut self, publish: &Publish<'_>, reference: u64) {
-        self.session.enqueue(publish, reference, self.now).unwrap();
+        self.session.enqueue(publish, reference, self.now, false).unwrap();
     }
 
     /// What is due.

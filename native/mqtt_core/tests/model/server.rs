@@ -288,13 +288,14 @@ impl Server {
         let reference = if down.referenced { number as u64 + 1 } else { 0 };
         let properties = content.properties();
         let publish = content.publish(properties.as_properties());
-        if !self.connection.is_connected() || !self.open {
-            if let Err(dropped) = self.session.enqueue(&publish, reference, now, false) {
+        let connected = self.connection.is_connected() && self.open;
+        if !connected || rng.chance(30) {
+            if let Err(dropped) = self.session.enqueue(&publish, reference, now, connected) {
                 if down.referenced {
                     ledger.told(number, Delivery::Dropped(dropped));
                 }
                 let expected = match content.qos {
-                    Qos::AtMostOnce => Dropped::NotConnected,
+                    Qos::AtMostOnce if !connected => Dropped::NotConnected,
                     _ => Dropped::QueueFull,
                 };
                 assert_eq!(dropped, expected);

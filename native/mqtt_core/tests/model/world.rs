@@ -109,6 +109,35 @@ impl World {
         client.maximum_packet_size = if plain { None } else { size };
         client.topic_alias_maximum = if plain { 0 } else { rng.pick(&[0, 1, 2, 10]) };
         client.problem_information = plain || rng.chance(70);
+        if rng.chance(40) {
+            let session = &self.server.session;
+            let bytes = session.export(self.now, self.now + 1_000_000);
+            let (size, waiting, under, unreleased, dropped) = (
+                session.bytes(),
+                session.waiting(),
+                session.under_way(),
+                session.unreleased(),
+                session.dropped(),
+            );
+            let restored = mqtt_core::Session::import(
+                &bytes,
+                self.server.limits,
+                self.now,
+                self.now + 1_000_000,
+            )
+            .unwrap();
+            assert_eq!(
+                (size, waiting, under, dropped),
+                (restored.bytes(), restored.waiting(), restored.under_way(), restored.dropped())
+            );
+            assert!(restored.unreleased() <= unreleased);
+            self.server.session = restored;
+            for down in &mut self.ledger.down {
+                if down.outcome.is_none() {
+                    down.referenced = false;
+                }
+            }
+        }
         self.server.begin(self.now, client);
         let window = usize::from(self.server.config.receive_maximum);
         self.server.forgets = rng.chance(3);
