@@ -1,7 +1,6 @@
 defmodule MQTT.Test.ConformanceBroker do
   @moduledoc false
-  # A small broker for the conformance tests: sessions and wills with their times, subscriptions,
-  # retained messages. What it keeps is in MQTT.Test.ConformanceStore.
+  # A small broker for the conformance tests. What it keeps is in MQTT.Test.ConformanceStore.
   #
   # The test's process is told {:init, client_id, params}, {:publish, client_id, topic, message, opts}
   # for what comes, and {:ended, client_id, reason} when a connection has ended.
@@ -38,21 +37,14 @@ defmodule MQTT.Test.ConformanceBroker do
   def init(args, params) do
     # MQTT 3.1.1 tells no client the identifier it was given, which is unique all the same [MQTT-3.1.3-6].
     id = if params.client_id == "", do: inspect(make_ref()), else: params.client_id
-    s = Map.merge(args, %{id: id, will: nil, unsubscribed: {nil, []}})
+    s = Map.merge(args, %{id: id, unsubscribed: {nil, []}})
     send(s.test, {:init, id, params})
-    end_absence(params.clean_session, s)
-    session = Store.session(id, s.store)
+    session = Store.resume(id, s.store)
     {:ok, s, [{:session, session}, {:will, :auto}, {:connack, s.connack}]}
   end
 
   @impl true
   def handle_publish("raise", _message, _opts, _s), do: raise("told to")
-
-  # Only a will has this property.
-  def handle_publish(topic, message, %{properties: %{will_delay_interval: delay}} = opts, s) do
-    opts = %{opts | properties: Map.delete(opts.properties, :will_delay_interval)}
-    {:ok, %{s | will: {delay, topic, message, opts}}}
-  end
 
   def handle_publish(topic, message, opts, s) do
     send(s.test, {:publish, s.id, topic, message, opts})
@@ -101,48 +93,8 @@ defmodule MQTT.Test.ConformanceBroker do
 
   @impl true
   def terminate(reason, s) do
-    if reason != {:shutdown, :session_taken_over}, do: begin_absence(s)
+    # Another connection has the session otherwise.
+    if reason != {:shutdown, :session_taken_over}, do: Store.leave(s.id, s.store)
     send(s.test, {:ended, s.id, reason})
-  end
-
-  # Without a connection the session has its expiry interval, and the will its delay.
-  defp begin_absence(s) do
-    pid =
-      spawn(fn ->
-        be_absent(MQTT.Session.info(Store.session(s.id, s.store)).expiry_interval, s)
-      end)
-
-    :ets.insert(s.store, {{:absent, s.id}, pid, s.will})
-  end
-
-  defp be_absent(expiry, %{will: {delay, _, _, _}} = s) when delay <= expiry do
-    sleep(delay)
-    publish_will(s)
-    :ets.insert(s.store, {{:absent, s.id}, self(), nil})
-    be_absent(if(expiry == :infinity, do: :infinity, else: expiry - delay), %{s | will: nil})
-  end
-
-  defp be_absent(expiry, s) do
-    sleep(expiry)
-    Store.forget(s.id, s.store)
-    publish_will(s)
-  end
-
-  defp sleep(:infinity), do: Process.sleep(:infinity)
-  defp sleep(seconds), do: Process.sleep(seconds * 1_000)
-
-  defp publish_will(%{will: nil}), do: :ok
-
-  defp publish_will(%{will: {_, topic, message, opts}} = s),
-    do: Store.publish(topic, message, opts, s.id, s.store)
-
-  # Clean Start ends the session before its time, and with it the will's delay.
-  defp end_absence(clean, s) do
-    with [{_, pid, will}] <- :ets.take(s.store, {:absent, s.id}) do
-      ref = Process.monitor(pid)
-      Process.exit(pid, :kill)
-      receive do: ({:DOWN, ^ref, _, _, _} -> :ok)
-      if clean, do: publish_will(%{s | will: will})
-    end
   end
 end

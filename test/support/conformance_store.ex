@@ -9,13 +9,31 @@ defmodule MQTT.Test.ConformanceStore do
     ExUnit.Callbacks.start_supervised!({Agent, new}, id: make_ref()) |> Agent.get(& &1)
   end
 
-  @doc "The session of a client identifier, maybe a new one."
-  def session(id, store) do
+  @doc "The session of a client identifier, maybe a new one, for a connection."
+  def resume(id, store) do
+    for {_, pid} <- :ets.take(store, {:absent, id}) do
+      ref = Process.monitor(pid)
+      Process.exit(pid, :kill)
+      receive do: ({:DOWN, ^ref, _, _, _} -> :ok)
+    end
+
     _ = :ets.insert_new(store, {{:session, id}, MQTT.Session.new()})
     :ets.lookup_element(store, {:session, id}, 2)
   end
 
-  def forget(id, store), do: :ets.delete(store, {:session, id})
+  @doc "Keeps the session of the calling connection, which ends, for its expiry interval."
+  def leave(id, store) do
+    case MQTT.Session.info(MQTT.Session.current()).expiry_interval do
+      0 -> :ets.delete(store, {:session, id})
+      :infinity -> :ok
+      seconds -> :ets.insert(store, {{:absent, id}, spawn(fn -> expire(id, seconds, store) end)})
+    end
+  end
+
+  defp expire(id, seconds, store) do
+    Process.sleep(seconds * 1_000)
+    :ets.delete(store, {:session, id})
+  end
 
   @doc "Retains a message if it says so, and gives it to the subscribers, of which a list comes back."
   def publish(topic, message, opts, publisher, store) do
