@@ -67,7 +67,7 @@ defmodule MQTT.Test.V5 do
   def packets(<<_, rest::binary>> = bytes) do
     {length, behind} = split_integer(rest)
     size = byte_size(bytes) - byte_size(behind) + length
-    <<packet::binary-size(size), others::binary>> = bytes
+    {packet, others} = :erlang.split_binary(bytes, size)
     [parse(packet) | packets(others)]
   end
 
@@ -121,7 +121,7 @@ defmodule MQTT.Test.V5 do
 
   defp split_properties(bytes) do
     {length, rest} = split_integer(bytes)
-    <<properties::binary-size(length), rest::binary>> = rest
+    {properties, rest} = :erlang.split_binary(rest, length)
     {properties(properties), rest}
   end
 
@@ -148,10 +148,9 @@ defmodule MQTT.Test.V5 do
     {{name, value}, rest}
   end
 
-  defp value(bits, bytes) do
-    <<value::size(bits), rest::binary>> = bytes
-    {value, rest}
-  end
+  defp value(8, <<value, rest::binary>>), do: {value, rest}
+  defp value(16, <<value::16, rest::binary>>), do: {value, rest}
+  defp value(32, <<value::32, rest::binary>>), do: {value, rest}
 
   # A variable byte integer, which has to be as short as it can be [MQTT-1.5.5-1].
   defp split_integer(bytes) do
