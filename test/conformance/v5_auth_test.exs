@@ -203,6 +203,9 @@ defmodule MQTT.Conformance.V5AuthTest do
     assert {:auth, 0x00, _} = recv_packet(client)
     send_bytes(client, auth(0x19, "x", "right"))
     assert_ended(client, [0x82, 0x8C])
+    client = authenticated(port)
+    send_bytes(client, reason(0xF0, 0x19))
+    assert_ended(client, [0x82])
   end
 
   statement "MQTT-4.12.1-2", "re-authentication that fails disconnects the client" do

@@ -148,6 +148,14 @@ defmodule MQTT.Conformance.V5DisconnectTest do
     refute_received {:publish, _, _, _, _}
   end
 
+  statement "MQTT-4.13.1-1",
+            "a DISCONNECT that gives a session a life it did not have is an error" do
+    {_port, watcher, client} = watched()
+    send_bytes(client, reason(0xE0, 0x00, expiry(5)))
+    assert_ended(client, [0x82])
+    assert recv(watcher) == publish("w", "gone")
+  end
+
   statement "MQTT-4.13.2-1", "a CONNACK that refuses is followed by the end" do
     port = broker()
 
