@@ -13,7 +13,7 @@ defmodule MQTT.Test.ConformanceStore do
   def resume(id, store) do
     for {_, pid} <- :ets.take(store, {:absent, id}) do
       ref = Process.monitor(pid)
-      Process.exit(pid, :kill)
+      send(pid, :resumed)
       receive do: ({:DOWN, ^ref, _, _, _} -> :ok)
     end
 
@@ -31,8 +31,14 @@ defmodule MQTT.Test.ConformanceStore do
   end
 
   defp expire(id, seconds, store) do
-    Process.sleep(seconds * 1_000)
-    :ets.delete(store, {:session, id})
+    # Ends with the test.
+    Process.link(:ets.info(store, :owner))
+
+    receive do
+      :resumed -> :ok
+    after
+      seconds * 1_000 -> :ets.delete(store, {:session, id})
+    end
   end
 
   @doc "Retains a message if it says so, and gives it to the subscribers, of which a list comes back."
