@@ -13,7 +13,11 @@ defmodule MQTT.MixProject do
       compilers: [:mqtt_native | Mix.compilers()],
       elixirc_paths: elixirc_paths(Mix.env()),
       # Files under test/ that are neither tests nor their support.
-      test_ignore_filters: [~r"^test/fixture_app/", "test/compat/handlers.ex"],
+      test_ignore_filters: [
+        ~r"^test/fixture_app/",
+        "test/compat/handlers.ex",
+        "test/conformance/reasons.exs"
+      ],
       start_permanent: Mix.env() == :prod,
       package: package(),
       docs: docs(),
@@ -42,6 +46,7 @@ defmodule MQTT.MixProject do
       extras: [
         "README.md",
         "CHANGELOG.md",
+        "guides/conformance.md",
         LICENSE: [title: "License"],
         "native/README.md": [filename: "boundary"]
       ],

@@ -5,4 +5,9 @@ exclude =
     {:error, _} -> [:ipv6]
   end
 
-ExUnit.start(assert_receive_timeout: 2_000, capture_log: true, exclude: exclude)
+ExUnit.start(
+  assert_receive_timeout: 2_000,
+  capture_log: true,
+  exclude: exclude,
+  formatters: [ExUnit.CLIFormatter, MQTT.Test.ConformanceGuide]
+)

@@ -75,6 +75,15 @@ defmodule MQTT.Test.Wire do
     end
   end
 
+  @doc "All that comes before the server closes."
+  def recv_all(%{module: module, socket: socket} = client) do
+    case module.recv(socket, 0, @timeout) do
+      {:ok, bytes} -> bytes <> recv_all(client)
+      {:error, reason} when reason in [:closed, :econnreset] -> ""
+      {:error, reason} -> flunk("the end was expected, and #{inspect(reason)} came")
+    end
+  end
+
   @doc "The server says nothing more and closes."
   def assert_closed(%{module: module, socket: socket}) do
     case module.recv(socket, 0, @timeout) do
