@@ -2,15 +2,19 @@
 # Measures this library's server and that of `mqtt` 0.2.2, and prints a table. README.md says more.
 
 defmodule Bench.Run do
+  # Name, arguments of the load generator, and options: `flags` for the emulators of the servers,
+  # and `qos_0` to name the workload that is the same at QoS 0, which is the only QoS of 0.2.2.
   @workloads [
-    {"flood-64", ~w(flood --size 64)},
-    {"flood-1k", ~w(flood --size 1024)},
-    {"flood-64k", ~w(flood --size 65536)},
-    {"paced", ~w(paced)},
-    {"paced-no-busy-wait", ~w(paced), "+sbwt none +sbwtdcpu none +sbwtdio none"},
-    {"echo", ~w(echo)},
-    {"fan-out-1", ~w(fan-out --window 1)},
-    {"fan-out-32", ~w(fan-out --window 32)}
+    {"flood-64", ~w(flood --size 64), []},
+    {"flood-64-qos-1", ~w(flood --size 64 --qos 1), qos_0: "flood-64"},
+    {"flood-64-qos-2", ~w(flood --size 64 --qos 2), qos_0: "flood-64"},
+    {"flood-1k", ~w(flood --size 1024), []},
+    {"flood-64k", ~w(flood --size 65536), []},
+    {"paced", ~w(paced), []},
+    {"paced-no-busy-wait", ~w(paced), flags: "+sbwt none +sbwtdcpu none +sbwtdio none"},
+    {"echo", ~w(echo), []},
+    {"fan-out-1", ~w(fan-out --window 1), []},
+    {"fan-out-32", ~w(fan-out --window 32), []}
   ]
 
   # Name, whose modules, arguments of server.exs. The first is what the others are compared with.
@@ -42,7 +46,7 @@ defmodule Bench.Run do
       run!("cargo", cargo("build"), [])
       modules = %{ours: compile_ours(), baseline: compile_baseline(temporary)}
       describe(options)
-      for workload <- workloads, do: workload |> measure(modules, options) |> print_rows()
+      Enum.reduce(workloads, %{}, &measure(&1, modules, options, &2))
     after
       File.rm_rf!(temporary)
     end
@@ -78,19 +82,27 @@ defmodule Bench.Run do
 
   ## Measuring
 
-  # One server after the other, and again, so that a machine that slows down slows all of them.
-  defp measure({name, load, flags}, modules, options) do
+  # One server after the other, and again, so that a machine that slows down slows all of them. Adds
+  # the costs of a message to those of the workloads before.
+  defp measure({name, load, workload}, modules, options, costs) do
+    servers = servers(workload)
+    flags = Keyword.get(workload, :flags, "")
+
     rounds =
       for _ <- 1..options.repeat do
-        for {_, whose, arguments} <- @servers do
+        for {_, whose, arguments} <- servers do
           measure_cell(modules[whose], arguments, flags, load, options, @tries)
         end
       end
 
-    {name, Enum.zip_with(rounds, & &1)}
+    cells = servers |> Enum.map(&elem(&1, 0)) |> Enum.zip(Enum.zip_with(rounds, & &1))
+    print_rows(name, cells, costs[workload[:qos_0]])
+    Map.put(costs, name, Map.new(cells, fn {server, cell} -> {server, median(cell, "cost")} end))
   end
 
-  defp measure({name, load}, modules, options), do: measure({name, load, ""}, modules, options)
+  defp servers(workload) do
+    if workload[:qos_0], do: Enum.filter(@servers, &match?({_, :ours, _}, &1)), else: @servers
+  end
 
   # Again, if something else was at work on the machine.
   defp measure_cell(modules, arguments, flags, load, options, tries) do
@@ -160,22 +172,23 @@ defmodule Bench.Run do
     #{System.schedulers_online()} schedulers, emulator flags "#{erl_flags()}".
     #{options.repeat} times #{options.seconds} s a cell: the median, and for CPU the lowest and the highest.
 
-    | Workload | Server | Messages/s | CPU µs/message | CPU against this | RSS MiB | Latency µs, p50 / p99 / p99.9 / max |
-    | --- | --- | ---: | ---: | ---: | ---: | ---: |\
+    | Workload | Server | Messages/s | CPU µs/message | CPU against this | CPU against QoS 0 | RSS MiB | Latency µs, p50 / p99 / p99.9 / max |
+    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\
     """)
   end
 
-  defp print_rows({workload, [ours | _] = cells}) do
-    for {{name, _, _}, cell} <- Enum.zip(@servers, cells) do
+  defp print_rows(workload, [{_, ours} | _] = cells, at_qos_0) do
+    for {server, cell} <- cells do
       {lowest, highest} = cell |> Enum.map(& &1["cost"]) |> Enum.min_max()
       cost = median(cell, "cost")
 
       columns = [
         workload,
-        name,
+        server,
         round(median(cell, "rate")),
         "#{number(cost)} (#{number(lowest)}–#{number(highest)})",
         "#{number(cost / median(ours, "cost"))} ×",
+        at_qos_0 && "#{number(cost / at_qos_0[server])} ×",
         round(median(cell, "resident") / 1024 / 1024),
         latency(cell)
       ]

@@ -70,10 +70,9 @@ impl Client {
 
     /// Waits until the server has dealt with everything that the clients sent, which it does in
     /// order.
-    pub(crate) fn settle(clients: &mut [Self]) -> io::Result<()> {
-        for client in &mut *clients {
-            client.write(&packet::PINGREQ)?;
-        }
+    pub(crate) fn settle<'a>(clients: impl IntoIterator<Item = &'a mut Self>) -> io::Result<()> {
+        let mut clients: Vec<_> = clients.into_iter().collect();
+        clients.iter_mut().try_for_each(|client| client.write(&packet::PINGREQ))?;
         clients.iter_mut().try_for_each(|client| client.expect(&packet::PINGRESP))
     }
 }

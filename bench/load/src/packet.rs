@@ -23,17 +23,44 @@ pub(crate) fn connect(client_id: &str) -> Vec<u8> {
     }))
 }
 
-/// A PUBLISH of QoS 0. At this QoS a server's has the same bytes.
+/// A PUBLISH of QoS 0 with any payload. At this QoS a server's has the same bytes.
 pub(crate) fn publish(topic: &str, payload_size: usize) -> Vec<u8> {
+    publish_with(topic, Qos::AtMostOnce, None, &payload(payload_size))
+}
+
+/// A PUBLISH.
+pub(crate) fn publish_with(
+    topic: &str,
+    qos: Qos,
+    packet_id: Option<PacketId>,
+    payload: &[u8],
+) -> Vec<u8> {
     encode(&Packet::Publish(Publish {
         dup: false,
-        qos: Qos::AtMostOnce,
+        qos,
         retain: false,
         topic,
-        packet_id: None,
+        packet_id,
         properties: Properties::EMPTY,
-        payload: &vec![b'x'; payload_size],
+        payload,
     }))
+}
+
+/// Any payload of this size.
+pub(crate) fn payload(size: usize) -> Vec<u8> {
+    vec![b'x'; size]
+}
+
+/// The first byte of an acknowledgement, which before MQTT 5.0 is followed by its Remaining Length, 2,
+/// and the packet identifier.
+pub(crate) const PUBACK: u8 = 0x40;
+pub(crate) const PUBREC: u8 = 0x50;
+pub(crate) const PUBREL: u8 = 0x62;
+pub(crate) const PUBCOMP: u8 = 0x70;
+pub(crate) const ACK_SIZE: usize = 4;
+
+pub(crate) fn ack(first: u8, id: [u8; 2]) -> [u8; ACK_SIZE] {
+    [first, 2, id[0], id[1]]
 }
 
 /// A SUBSCRIBE for one filter, which [`SUBACK`] answers.

@@ -1,12 +1,16 @@
 //! What is done with the server.
 
 mod echo;
+mod exchange;
 mod fan_out;
 mod flood;
+mod flood_acknowledged;
 mod paced;
 
-use clap::Subcommand;
+use clap::builder::TypedValueParser;
+use clap::{Subcommand, value_parser};
 use hdrhistogram::Histogram;
+use mqtt_codec::Qos;
 use std::io;
 use std::time::Duration;
 
@@ -30,6 +34,11 @@ pub(crate) enum Kind {
         connections: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
+        #[arg(long, default_value = "0", value_parser = qos())]
+        qos: Qos,
+        /// Messages of a connection that are not acknowledged, at most; at QoS 0 none is.
+        #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u16).range(1..))]
+        window: u16,
     },
     /// Publishes at a fixed rate, spread over the connections; one more connection measures how
     /// long an echo takes meanwhile.
@@ -62,8 +71,11 @@ impl Kind {
     /// Connects.
     pub(crate) fn start(self, port: u16) -> io::Result<Box<dyn Workload>> {
         Ok(match self {
-            Self::Flood { connections, size } => {
+            Self::Flood { connections, size, qos: Qos::AtMostOnce, .. } => {
                 Box::new(flood::Flood::start(port, connections, size)?)
+            }
+            Self::Flood { connections, size, qos, window } => {
+                Box::new(flood_acknowledged::start(port, connections, size, qos, window)?)
             }
             Self::Paced { connections, size, rate } => {
                 Box::new(paced::Paced::start(port, connections, size, rate)?)
@@ -74,4 +86,10 @@ impl Kind {
             }
         })
     }
+}
+
+fn qos() -> impl TypedValueParser<Value = Qos> {
+    value_parser!(u8)
+        .range(0..=2)
+        .try_map(|bits| Qos::from_bits(bits).ok_or("there is no such QoS"))
 }
