@@ -20,6 +20,13 @@ defmodule Bench.Handler do
     {:ok, state, {:publish, topic, message}}
   end
 
+  def handle_publish("flood" = topic, <<qos, count::16, message::binary>>, _opts, state) do
+    publish =
+      if qos == 0, do: {:publish, topic, message}, else: {:publish, topic, message, %{qos: qos}}
+
+    {:ok, state, List.duplicate(publish, count)}
+  end
+
   def handle_publish("fan-out" = topic, message, _opts, state) do
     Registry.dispatch(@subscribers, topic, fn subscribers ->
       for {pid, _} <- subscribers, do: send(pid, {:deliver, topic, message})

@@ -5,6 +5,7 @@ mod exchange;
 mod fan_out;
 mod flood;
 mod flood_acknowledged;
+mod flood_out;
 mod paced;
 
 use clap::builder::TypedValueParser;
@@ -39,6 +40,15 @@ pub(crate) enum Kind {
         /// Messages of a connection that are not acknowledged, at most; at QoS 0 none is.
         #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u16).range(1..))]
         window: u16,
+    },
+    /// Asks for messages, which the server publishes as fast as they are read and acknowledged.
+    FloodOut {
+        #[arg(long, default_value_t = 10)]
+        connections: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        #[arg(long, default_value = "0", value_parser = qos())]
+        qos: Qos,
     },
     /// Publishes at a fixed rate, spread over the connections; one more connection measures how
     /// long an echo takes meanwhile.
@@ -76,6 +86,9 @@ impl Kind {
             }
             Self::Flood { connections, size, qos, window } => {
                 Box::new(flood_acknowledged::start(port, connections, size, qos, window)?)
+            }
+            Self::FloodOut { connections, size, qos } => {
+                Box::new(flood_out::start(port, connections, size, qos)?)
             }
             Self::Paced { connections, size, rate } => {
                 Box::new(paced::Paced::start(port, connections, size, rate)?)
