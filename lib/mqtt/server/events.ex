@@ -56,7 +56,7 @@ defmodule MQTT.Server.Events do
       when elem(event, 0) == :publish do
     # Found once, where module.handle_publish would be looked up for each message.
     handle_publish = Function.capture(handler.module, :handle_publish, 4)
-    publishes(events, handle_publish, handler, state, commands)
+    publishes(events, handle_publish, handler, state, 0, commands)
   end
 
   def handle([{:subscribe, id, filters} | events], handler, state, commands) do
@@ -113,57 +113,60 @@ defmodule MQTT.Server.Events do
 
   def handle([], _handler, state, commands), do: {:ok, state, commands}
 
+  # `acked` messages of QoS 1 and 2 have been handled and are not among the commands yet.
+
   # QoS 0, which nobody acknowledges.
-  defp publishes([{:publish, topic, message, opts} | events], callback, handler, state, commands) do
-    case publish(callback, topic, message, opts, state) do
-      {:ok, state} ->
-        publishes(events, callback, handler, state, commands)
-
-      {:ok, state, actions} ->
-        publishes_acting(actions, events, callback, handler, state, commands)
-
-      {:error, _reason, state} ->
-        publishes(events, callback, handler, state, commands)
-
-      {:error, _reason, state, actions} ->
-        publishes_acting(actions, events, callback, handler, state, commands)
-
-      other ->
-        stop(other, state, commands)
-    end
-  end
-
   defp publishes(
-         [{:publish, topic, message, opts, _id} | events],
+         [{:publish, topic, message, opts} | events],
          callback,
          handler,
          state,
-         commands
+         acked,
+         all
        ) do
     case publish(callback, topic, message, opts, state) do
       {:ok, state} ->
-        publishes(events, callback, handler, state, put_acked(commands))
+        publishes(events, callback, handler, state, acked, all)
 
       {:ok, state, actions} ->
-        publishes_acting(actions, events, callback, handler, state, put_acked(commands))
+        publishes_acting(actions, events, callback, handler, state, acked(acked, all))
 
-      {:error, reason, state} ->
-        publishes_refusing(reason, [], events, callback, handler, state, commands)
+      {:error, _reason, state} ->
+        publishes(events, callback, handler, state, acked, all)
 
-      {:error, reason, state, actions} ->
-        publishes_refusing(reason, actions, events, callback, handler, state, commands)
+      {:error, _reason, state, actions} ->
+        publishes_acting(actions, events, callback, handler, state, acked(acked, all))
 
       other ->
-        stop(other, state, commands)
+        stop(other, state, acked(acked, all))
     end
   end
 
-  defp publishes(events, _callback, handler, state, commands),
-    do: handle(events, handler, state, commands)
+  defp publishes([{_, topic, message, opts, _id} | events], callback, handler, state, acked, all) do
+    case publish(callback, topic, message, opts, state) do
+      {:ok, state} ->
+        publishes(events, callback, handler, state, acked + 1, all)
+
+      {:ok, state, actions} ->
+        publishes_acting(actions, events, callback, handler, state, acked(acked + 1, all))
+
+      {:error, reason, state} ->
+        publishes_refusing(reason, [], events, callback, handler, state, acked(acked, all))
+
+      {:error, reason, state, actions} ->
+        publishes_refusing(reason, actions, events, callback, handler, state, acked(acked, all))
+
+      other ->
+        stop(other, state, acked(acked, all))
+    end
+  end
+
+  defp publishes(events, _callback, handler, state, acked, commands),
+    do: handle(events, handler, state, acked(acked, commands))
 
   defp publishes_acting(actions, events, callback, handler, state, commands) do
     case add(actions, commands) do
-      {:ok, commands} -> publishes(events, callback, handler, state, commands)
+      {:ok, commands} -> publishes(events, callback, handler, state, 0, commands)
       {:error, reason, commands} -> {:stop, reason, state, commands}
     end
   end
@@ -178,6 +181,10 @@ defmodule MQTT.Server.Events do
         {:stop, bad_reason(reason), state, commands}
     end
   end
+
+  # One command for a run of acknowledgements.
+  defp acked(0, commands), do: commands
+  defp acked(acked, commands), do: put({:acked, acked}, commands)
 
   defp act(actions, state, commands, events, handler) do
     case add(actions, commands) do
@@ -332,12 +339,6 @@ defmodule MQTT.Server.Events do
 
   defp put(command, {list, count, bytes, ours?, refs}),
     do: {[command | list], count + 1, bytes, ours?, refs}
-
-  # One command for a run of acknowledgements.
-  defp put_acked({[{:acked, acked} | list], count, bytes, ours?, refs}),
-    do: {[{:acked, acked + 1} | list], count, bytes, ours?, refs}
-
-  defp put_acked(commands), do: put({:acked, 1}, commands)
 
   defp put_auth(code, properties, commands), do: put_ours({:auth, code, properties}, commands)
 

@@ -55,20 +55,25 @@ defmodule MQTT.Server.Will do
   """
   @spec publish(t, module, state) :: state when state: term
   def publish(will, module, state) do
-    session = Session.current()
+    case Session.current() do
+      nil -> publish_now(will, module, state)
+      session -> publish(will, session, module, state)
+    end
+  end
 
-    case session && Native.session_await(session, self()) do
+  defp publish(will, session, module, state) do
+    case Native.session_await(session, self()) do
       {:session_taken_over, false} when will.delay > 0 ->
         state
+
+      {:session_taken_over, _clean} ->
+        publish_now(will, module, state)
 
       :ok ->
         case min(will.delay, Session.info(session).expiry_interval) do
           0 -> publish_now(will, module, state)
           seconds -> publish_later(will, seconds, session, module, state)
         end
-
-      _no_session_or_begun_anew ->
-        publish_now(will, module, state)
     end
   end
 

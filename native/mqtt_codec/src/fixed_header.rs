@@ -49,7 +49,8 @@ impl PacketType {
     }
 
     /// The flags that the type has in the lower half of the first byte; PUBLISH has its own.
-    pub(crate) const fn flags(self) -> u8 {
+    #[must_use]
+    pub const fn flags(self) -> u8 {
         match self {
             Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,
             _ => 0,

@@ -93,11 +93,15 @@ impl<'a> Properties<'a> {
             return if self.is_empty() { Ok(0) } else { Err(Error::NotInThisVersion) };
         }
         self.check(place, u16::MAX)?;
-        let length = self.raw.len();
-        if length > varint::MAX {
+        if self.raw.len() > varint::MAX {
             return Err(Error::PacketTooLarge);
         }
-        Ok(varint::length(length as u32) + length)
+        Ok(self.length())
+    }
+
+    /// The bytes that they take with their length in front.
+    pub(crate) fn length(&self) -> usize {
+        varint::length(self.raw.len() as u32) + self.raw.len()
     }
 
     pub(crate) fn write_in(&self, version: Version, buffer: &mut impl BufMut) {

@@ -102,6 +102,14 @@ impl<'a> Publish<'a> {
         Ok(topic + packet_id + properties + self.payload.len())
     }
 
+    /// The same for a packet that is known to be right.
+    fn length_of_checked(&self, version: Version) -> usize {
+        2 + self.topic.len()
+            + if self.packet_id.is_some() { 2 } else { 0 }
+            + if version >= Version::V5 { self.properties.length() } else { 0 }
+            + self.payload.len()
+    }
+
     pub(crate) fn write(&self, version: Version, buffer: &mut impl BufMut) {
         self.write_variable_header(version, buffer);
         buffer.put_slice(self.payload);
@@ -111,6 +119,20 @@ impl<'a> Publish<'a> {
     /// sends behind it from where it lies.
     pub fn encode_head(&self, version: Version, buffer: &mut impl BufMut) -> Result<usize, Error> {
         let remaining_length = self.length(version)?;
+        let header = write_header(self.first_byte(), remaining_length, buffer)?;
+        self.write_variable_header(version, buffer);
+        Ok(header + remaining_length - self.payload.len())
+    }
+
+    /// As [`encode_head`](Self::encode_head), for a packet whose topic and properties have been checked
+    /// and have not been changed.
+    pub fn encode_checked_head(
+        &self,
+        version: Version,
+        buffer: &mut impl BufMut,
+    ) -> Result<usize, Error> {
+        let remaining_length = self.length_of_checked(version);
+        debug_assert_eq!(self.length(version), Ok(remaining_length), "{self:?}");
         let header = write_header(self.first_byte(), remaining_length, buffer)?;
         self.write_variable_header(version, buffer);
         Ok(header + remaining_length - self.payload.len())

@@ -4,16 +4,16 @@ use crate::Millis;
 use bytes::{BufMut, Bytes, BytesMut};
 use mqtt_codec::{Place, Properties, Property, Publish, Qos};
 
-/// What a message takes beside its bytes, rounded up.
-const OVERHEAD: usize = 96;
+/// Messages up to this size lie where they are kept: most are so small that memory of their own, which
+/// is often freed on another thread than it was taken on, costs more than copying them.
+const INLINE: usize = 128;
 
-/// A message in a session. Topic, properties and payload lie in one piece of memory, which clones
-/// share.
+/// A message in a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
-    data: Bytes,
-    topic: usize,
-    properties: usize,
+    data: Data,
+    topic: u16,
+    properties: u32,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
     /// When it is of no more use (MQTT 5.0, section 3.3.2.3.3).
@@ -22,19 +22,48 @@ pub(crate) struct Message {
     pub(crate) reference: u64,
 }
 
+/// Topic, properties and payload, one behind the other.
+#[derive(Clone, Debug)]
+enum Data {
+    Inline(u8, [u8; INLINE]),
+    Shared(Bytes),
+}
+
+impl Data {
+    fn new(parts: [&[u8]; 3]) -> Self {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length > INLINE {
+            let mut bytes = BytesMut::with_capacity(length);
+            for part in parts {
+                bytes.put_slice(part);
+            }
+            return Self::Shared(bytes.freeze());
+        }
+        let mut bytes = [0; INLINE];
+        let mut room = &mut bytes[..];
+        for part in parts {
+            room.put_slice(part);
+        }
+        Self::Inline(length as u8, bytes)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
 impl Message {
     /// A copy of the message. Its Message Expiry Interval begins `now`.
     pub(crate) fn new(publish: &Publish<'_>, reference: u64, now: Millis) -> Self {
-        let properties = publish.properties.as_bytes();
-        let mut data =
-            BytesMut::with_capacity(publish.topic.len() + properties.len() + publish.payload.len());
-        data.put_slice(publish.topic.as_bytes());
-        data.put_slice(properties);
-        data.put_slice(publish.payload);
+        let (topic, properties) = (publish.topic.as_bytes(), publish.properties.as_bytes());
         Self {
-            data: data.freeze(),
-            topic: publish.topic.len(),
-            properties: properties.len(),
+            data: Data::new([topic, properties, publish.payload]),
+            // A packet has room for no more.
+            topic: u16::try_from(topic.len()).unwrap_or(u16::MAX),
+            properties: u32::try_from(properties.len()).unwrap_or(u32::MAX),
             qos: publish.qos,
             retain: publish.retain,
             expires: expiry(&publish.properties)
@@ -43,8 +72,13 @@ impl Message {
         }
     }
 
+    /// The memory that it takes, about.
     pub(crate) fn size(&self) -> usize {
-        self.data.len() + OVERHEAD
+        size_of::<Self>()
+            + match &self.data {
+                Data::Inline(..) => 0,
+                Data::Shared(bytes) => bytes.len(),
+            }
     }
 
     pub(crate) fn has_expired(&self, now: Millis) -> bool {
@@ -59,8 +93,9 @@ impl Message {
 
     /// The message as a packet, without an identifier.
     pub(crate) fn publish(&self) -> Publish<'_> {
-        let (topic, rest) = self.data.split_at(self.topic.min(self.data.len()));
-        let (properties, payload) = rest.split_at(self.properties.min(rest.len()));
+        let data = self.data.bytes();
+        let (topic, rest) = data.split_at(usize::from(self.topic).min(data.len()));
+        let (properties, payload) = rest.split_at((self.properties as usize).min(rest.len()));
         Publish {
             dup: false,
             qos: self.qos,

@@ -7,8 +7,8 @@ use crate::session::{Acknowledged, Next, Received as ReceivedId};
 use crate::{Close, Connection, Dropped, Event, Millis, Received, Session, Violation};
 use bytes::BufMut;
 use mqtt_codec::{
-    Ack, Error, Packet, PacketId, Properties, PropertiesBuf, Property, Publish, Qos, ReasonCode,
-    Version,
+    Ack, Error, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, Publish, Qos,
+    ReasonCode, Version,
 };
 
 /// What has become of a message to be published.
@@ -135,9 +135,14 @@ impl Connection {
         let Some(&(id, qos)) = self.unanswered.front() else {
             return Err(CommandError::WrongState);
         };
-        let ack = Ack { packet_id: id, reason, properties };
-        let packet = if qos == Qos::ExactlyOnce { Packet::Pubrec } else { Packet::Puback };
-        self.put_ack(packet, ack, output)?;
+        let exactly_once = qos == Qos::ExactlyOnce;
+        if reason == ReasonCode::SUCCESS && properties.is_empty() {
+            let packet_type = if exactly_once { PacketType::Pubrec } else { PacketType::Puback };
+            put_success(packet_type, id, output);
+        } else {
+            let packet = if exactly_once { Packet::Pubrec } else { Packet::Puback };
+            self.put_ack(packet, Ack { packet_id: id, reason, properties }, output)?;
+        }
         self.unanswered.pop_front();
         if qos == Qos::AtLeastOnce {
             self.incoming = self.incoming.saturating_sub(1);
@@ -145,7 +150,11 @@ impl Connection {
             session.received.remove(&id);
             self.incoming = self.incoming.saturating_sub(1);
         } else {
-            session.received.insert(id, ReceivedId::Recorded);
+            match session.received.get_mut(&id) {
+                Some(received) => *received = ReceivedId::Recorded,
+                // Another connection has begun with the session meanwhile.
+                None => drop(session.received.insert(id, ReceivedId::Recorded)),
+            }
         }
         Ok(())
     }
@@ -156,16 +165,19 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<(), Close> {
-        let reason = match session.received.get(&ack.packet_id) {
-            // It answers a PUBREC that was not sent.
+        let reason = match session.received.remove(&ack.packet_id) {
+            // It answers a PUBREC that was not sent, and ends the connection.
             Some(ReceivedId::Pending) => return Err(Violation::UnexpectedPacket.into()),
             Some(ReceivedId::Recorded) => {
-                session.received.remove(&ack.packet_id);
                 self.incoming = self.incoming.saturating_sub(1);
                 ReasonCode::SUCCESS
             }
             None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
+        if reason == ReasonCode::SUCCESS {
+            put_success(PacketType::Pubcomp, ack.packet_id, output);
+            return Ok(());
+        }
         let pubcomp = Ack { reason, ..Ack::new(ack.packet_id) };
         Ok(self.put_ack(Packet::Pubcomp, pubcomp, output)?)
     }
@@ -193,6 +205,10 @@ impl Connection {
             }
             other => return self.acknowledged(other),
         };
+        if reason == ReasonCode::SUCCESS {
+            put_success(PacketType::Pubrel, ack.packet_id, output);
+            return Ok(());
+        }
         let pubrel = Ack { reason, ..Ack::new(ack.packet_id) };
         Ok(self.put_ack(Packet::Pubrel, pubrel, output)?)
     }
@@ -263,7 +279,7 @@ impl Connection {
         };
         // DUP is not that of a message that came in [MQTT-3.3.1-3].
         let packet = Publish { dup: false, packet_id: Some(id), ..*publish };
-        match self.write_head(&packet, None, output)? {
+        match self.write_head(&packet, None, false, output)? {
             Written::TooLarge => {
                 session.drop_message(reference, Dropped::PacketTooLarge);
                 Ok(Fate::Dropped)
@@ -291,7 +307,7 @@ impl Connection {
             session.drop_message(reference, Dropped::QueueFull);
             return Ok(Fate::Dropped);
         }
-        match self.write_head(publish, None, output)? {
+        match self.write_head(publish, None, false, output)? {
             Written::TooLarge => {
                 session.drop_message(reference, Dropped::PacketTooLarge);
                 Ok(Fate::Dropped)
@@ -341,7 +357,7 @@ impl Connection {
     fn resend(&mut self, now: Millis, id: PacketId, session: &mut Session, output: &mut Vec<u8>) {
         let Some(message) = session.message(id) else { return };
         let packet = Publish { dup: true, packet_id: Some(id), ..message.publish() };
-        match self.write_head(&packet, message.seconds_left(now), output) {
+        match self.write_head(&packet, message.seconds_left(now), true, output) {
             Ok(Written::Head) => {
                 output.extend_from_slice(packet.payload);
                 self.quota = self.quota.saturating_sub(1);
@@ -370,7 +386,7 @@ impl Connection {
         }
         let Some(message) = session.take_first() else { return true };
         let packet = Publish { packet_id, ..message.publish() };
-        match self.write_head(&packet, message.seconds_left(now), output) {
+        match self.write_head(&packet, message.seconds_left(now), true, output) {
             Ok(Written::Head) => {
                 output.extend_from_slice(packet.payload);
                 if let Some(id) = packet_id {
@@ -390,17 +406,22 @@ impl Connection {
     }
 
     /// Appends a PUBLISH without its payload, as this client wants it. `seconds_left` is what is left
-    /// of its Message Expiry Interval [MQTT-3.3.2-6].
+    /// of its Message Expiry Interval [MQTT-3.3.2-6]; `checked` says whether it was checked before.
     fn write_head(
         &mut self,
         publish: &Publish<'_>,
         seconds_left: Option<u32>,
+        checked: bool,
         output: &mut impl BufMut,
     ) -> Result<Written, Error> {
         let version = self.version();
         if version < Version::V5 {
             let publish = Publish { properties: Properties::EMPTY, ..*publish };
-            publish.encode_head(version, output)?;
+            if checked {
+                publish.encode_checked_head(version, output)?;
+            } else {
+                publish.encode_head(version, output)?;
+            }
             return Ok(Written::Head);
         }
         let alias = self.chosen_aliases.look_up(publish.topic);
@@ -453,6 +474,13 @@ impl Connection {
         publish.encode_head(version, output)?;
         Ok(Written::Head)
     }
+}
+
+/// Appends an acknowledgement that says nothing but that, which is alike in all versions and is most of
+/// what a server sends at QoS 1 and 2.
+fn put_success(packet_type: PacketType, id: PacketId, output: &mut impl BufMut) {
+    let [high, low] = id.get().to_be_bytes();
+    output.put_slice(&[(packet_type as u8) << 4 | packet_type.flags(), 2, high, low]);
 }
 
 /// Whether a message could be published to a client of MQTT 5.0, which takes all there is.

@@ -24,6 +24,9 @@ impl Default for SessionLimits {
     }
 }
 
+/// Places for messages that are kept for the next ones.
+const KEPT: usize = 64;
+
 /// What a subscription takes beside its filter, about.
 const SUBSCRIPTION: usize = 64;
 
@@ -536,7 +539,7 @@ impl Session {
     /// Takes the first message that waits; its bytes still count.
     pub(crate) fn take_first(&mut self) -> Option<Message> {
         let message = self.queue.pop_front();
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > KEPT {
             // Memory for a burst is not kept.
             self.queue = VecDeque::new();
         }

@@ -105,15 +105,17 @@ impl Drop for Cork<'_> {
     }
 }
 
-/// Encodes and writes the commands of a list, as many as one call may. If one of them is bad, those
+/// Encodes and writes the commands of a list behind the `answers`, as many as one call may. If one of them is bad, those
 /// before it have been written.
 pub(crate) fn run<'a>(
     connection: &Arc<Connection>,
     peer: &mut Peer<'_>,
+    answers: &mut Vec<u8>,
     mut commands: Term<'a>,
     again: bool,
 ) -> Outcome<'a> {
     let mut cork = Cork::new();
+    cork.bytes.append(answers);
     let now = clock::now();
     let dropped_before = peer.session.dropped();
     // What one callback or one batch of packets publishes is not cut in two where nobody asked
@@ -375,27 +377,30 @@ impl<'a> Message<'a> {
         let mut said = MessageOptions::default();
         let Some(options) = self.options else { return Ok(said) };
         let badarg = || Invalid(atoms::badarg());
-        if !options.is_map() {
-            return Err(badarg());
-        }
-        let qos = |key| match options.map_get(key) {
-            Ok(qos) => {
-                let bits = qos.decode().map_err(|_| badarg())?;
-                Qos::from_bits(bits).map(Some).ok_or_else(badarg)
-            }
-            Err(_) => Ok(None),
+        // Most have one key, behind which nothing is looked for.
+        let mut left = options.map_size().map_err(|_| badarg())?;
+        let mut get = |key| {
+            let value = if left == 0 { None } else { options.map_get(key).ok() };
+            left -= usize::from(value.is_some());
+            value
         };
-        said.qos = qos(atoms::qos())?.unwrap_or_default();
-        if let Some(most) = qos(atoms::max_qos())? {
-            said.qos = said.qos.min(most);
+        let qos = |value: Term<'a>| {
+            let bits = value.decode().map_err(|_| badarg())?;
+            Qos::from_bits(bits).ok_or_else(badarg)
+        };
+        if let Some(value) = get(atoms::qos()) {
+            said.qos = qos(value)?;
         }
-        if let Ok(retain) = options.map_get(atoms::retain()) {
+        if let Some(most) = get(atoms::max_qos()) {
+            said.qos = said.qos.min(qos(most)?);
+        }
+        if let Some(retain) = get(atoms::retain()) {
             said.retain = retain.decode().map_err(|_| badarg())?;
         }
-        if let Ok(properties) = options.map_get(atoms::properties()) {
+        if let Some(properties) = get(atoms::properties()) {
             said.properties = properties_of(properties).map_err(Invalid)?;
         }
-        if let Ok(reference) = options.map_get(atoms::ref_()) {
+        if let Some(reference) = get(atoms::ref_()) {
             said.reference = reference.decode().map_err(|_| badarg())?;
         }
         Ok(said)

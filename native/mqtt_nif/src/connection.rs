@@ -48,6 +48,8 @@ struct InputSide {
     input: Input,
     /// Gone once nothing is read any more and the BEAM has stopped polling.
     socket: Option<Arc<Socket>>,
+    /// What the protocol answered by itself, to be written with what the owner answers.
+    answers: Vec<u8>,
     /// Whether the BEAM was ever asked to poll.
     selected: bool,
     ended: bool,
@@ -70,6 +72,7 @@ impl Connection {
                 session: Session::new(options.session()),
                 input: Input::new(received),
                 socket,
+                answers: Vec::new(),
                 selected: false,
                 ended: false,
             }),
@@ -119,22 +122,21 @@ impl Connection {
         }
     }
 
-    /// Writes what the protocol answered by itself.
-    fn answer(connection: &Arc<Self>, batch: &mut Batch<'_>) {
-        if !batch.output().is_empty() {
-            connection.output().write(connection, &mut [io::IoSlice::new(batch.output())]);
-        }
-    }
-
     /// What follows a read: answers and messages that wait are written, and what has become of others
-    /// is told.
+    /// is told. Answers wait for those of the owner, if it has some to give.
     fn follow_up<'a>(
         connection: &Arc<Self>,
         peer: &mut Peer<'_>,
+        answers: &mut Vec<u8>,
         batch: &mut Batch<'a>,
         next: Next<'a>,
     ) -> Next<'a> {
-        Self::answer(connection, batch);
+        answers.append(batch.output());
+        let others = peer.connection.unanswered() > 0 && matches!(next, Next::Wait | Next::More);
+        if !answers.is_empty() && !others {
+            connection.output().write(connection, &mut [io::IoSlice::new(answers)]);
+            answers.clear();
+        }
         let more = peer.session.is_waiting() && commands::pump(batch.env(), connection, peer);
         batch.deliveries(peer.session);
         if more && matches!(next, Next::Wait) { Next::More } else { next }
@@ -262,14 +264,15 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
         Ok(Progress::End) => close(env, atoms::closed()),
         Err(error) => close(env, io_reason(env, &error)),
     };
-    let next = match Connection::follow_up(connection, &mut peer, &mut batch, next) {
-        Next::Wait if handle.select(socket.as_raw_fd(), env.pid()) => {
-            side.selected = true;
-            Next::Wait
-        }
-        Next::Wait => close(env, (atoms::socket_error(), atoms::badarg())),
-        next => next,
-    };
+    let next =
+        match Connection::follow_up(connection, &mut peer, &mut side.answers, &mut batch, next) {
+            Next::Wait if handle.select(socket.as_raw_fd(), env.pid()) => {
+                side.selected = true;
+                Next::Wait
+            }
+            Next::Wait => close(env, (atoms::socket_error(), atoms::badarg())),
+            next => next,
+        };
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
 }
@@ -305,7 +308,7 @@ fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Te
         Progress::More => Next::More,
         Progress::Drained | Progress::End => Next::Wait,
     };
-    let next = Connection::follow_up(connection, &mut peer, &mut batch, next);
+    let next = Connection::follow_up(connection, &mut peer, &mut side.answers, &mut batch, next);
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
 }
@@ -462,7 +465,7 @@ fn connection_send<'a>(
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
-    let InputSide { state, session, .. } = &mut *input;
+    let InputSide { state, session, answers, .. } = &mut *input;
     let (mut session, ours) = session.access_any();
     if !ours || !state.is_connected() {
         let bad = commands::run_late(state, &mut session, commands, env);
@@ -471,7 +474,7 @@ fn connection_send<'a>(
     }
     session.looked_at();
     let mut peer = Peer { connection: state, session: &mut session };
-    let outcome = match commands::run(connection, &mut peer, commands, again) {
+    let outcome = match commands::run(connection, &mut peer, answers, commands, again) {
         Outcome::Done
             if peer.session.is_waiting() && commands::pump(env, connection, &mut peer) =>
         {

@@ -154,7 +154,7 @@ fn qos_0_is_dropped_without_room_or_connection() {
 
 #[test]
 fn a_session_has_its_limits() {
-    for (messages, bytes) in [(2, 9999), (9999, 100)] {
+    for (messages, bytes) in [(2, 9999), (9999, 250)] {
         let mut server = Server::v3();
         server.session = Session::new(SessionLimits { messages, bytes, subscriptions: 0 });
         server.sends(&message(QOS_1, b""), 1);
