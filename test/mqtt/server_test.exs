@@ -2,7 +2,7 @@ defmodule MQTT.ServerTest do
   # What is new beside 0.2.2.
   use MQTT.Test.Compat
 
-  alias MQTT.Test.{Acceptor, Faulty}
+  alias MQTT.Test.{Acceptor, Faulty, Scripted}
 
   defmodule Told do
     use MQTT.Server
@@ -380,11 +380,11 @@ defmodule MQTT.ServerTest do
           {{:publish, "a", "", [qos: 0]}, "badarg"},
           {:nonsense, "it is none of those that MQTT.Server has"}
         ] do
-      {port, _} = serve(:tcp, MQTT.Compat.Everything, {self(), :ok})
+      {port, _} = serve(:tcp, Scripted, Scripted.with_functions())
       connect(port)
       assert_receive {:init, pid, _}
       GenServer.cast(pid, {:act, action})
-      assert_receive {:terminate, {%ArgumentError{message: message}, _stacktrace}}
+      assert_receive {:terminate, {%ArgumentError{message: message}, _stacktrace}, _session}
       assert message =~ text
     end
   end
