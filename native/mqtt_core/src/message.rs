@@ -6,7 +6,7 @@ use mqtt_codec::{Place, Properties, Property, Publish, Qos};
 
 /// Messages up to this size lie where they are kept: most are so small that memory of their own, which
 /// is often freed on another thread than it was taken on, costs more than copying them.
-const INLINE: usize = 128;
+const INLINE: usize = 96;
 
 /// A message in a session.
 #[derive(Clone, Debug)]

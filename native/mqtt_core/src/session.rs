@@ -24,9 +24,6 @@ impl Default for SessionLimits {
     }
 }
 
-/// Places for messages that are kept for the next ones.
-const KEPT: usize = 64;
-
 /// What a subscription takes beside its filter, about.
 const SUBSCRIPTION: usize = 64;
 
@@ -375,6 +372,18 @@ impl Session {
         *self = Self { subscriptions, deliveries, dropped, next: self.next, ..fresh };
     }
 
+    /// Gives back memory that a burst of messages took. The next burst takes it again, so this is for
+    /// when there has been none for a while.
+    pub fn trim(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        if self.under_way == 0 {
+            self.slots = Vec::new();
+            self.free = VecDeque::new();
+        }
+    }
+
     /// Forgets what waits and the subscriptions, which can be done while there is a connection.
     pub fn clear_waiting(&mut self) {
         for message in std::mem::take(&mut self.queue) {
@@ -538,12 +547,7 @@ impl Session {
 
     /// Takes the first message that waits; its bytes still count.
     pub(crate) fn take_first(&mut self) -> Option<Message> {
-        let message = self.queue.pop_front();
-        if self.queue.is_empty() && self.queue.capacity() > KEPT {
-            // Memory for a burst is not kept.
-            self.queue = VecDeque::new();
-        }
-        message
+        self.queue.pop_front()
     }
 
     /// Drops messages at the front of those that wait which are of no more use [MQTT-3.3.2-5].

@@ -509,7 +509,7 @@ fn connection_take_output<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 #[rustler::nif]
 fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let connection = handle.connection();
-    let Ok(input) = connection.input.lock() else {
+    let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
     let now = clock::now();
@@ -517,6 +517,9 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     if input.input.has_unread() || socket.is_some_and(|socket| socket.unread() > 0) {
         let blocked = connection.output().blocks_input();
         return if blocked { BLOCKED_CHECK } else { UNREAD_CHECK }.encode(env);
+    }
+    if let Some(mut session) = input.session.access() {
+        session.trim();
     }
     match input.state.check_time(now) {
         Ok(Some(deadline)) => deadline.saturating_sub(now).max(1).encode(env),

@@ -108,6 +108,7 @@ impl Drop for Session {
             let mut shared = lock(shared);
             if shared.attached.is_some_and(|(attached, _)| attached == *number) {
                 shared.attached = None;
+                shared.session.trim();
             }
         }
     }
