@@ -118,6 +118,18 @@ defmodule MQTT.QosTest do
     assert_open(client)
   end
 
+  test "with slow_peer: :close a client whose session is full is disconnected" do
+    options = [max_inflight: 1, max_session_messages: 2, slow_peer: :close]
+    {port, _} = serve(:tcp, Scripted, Scripted.with_functions(), options: options)
+    client = connect(port)
+    assert_receive {:init, pid, _}
+    publishes = for n <- 1..3, do: {:publish, "a", "#{n}", %{qos: 1}}
+    GenServer.cast(pid, {:act, publishes})
+    assert_receive {:terminate, {:shutdown, :send_queue_full}, _}
+    assert <<0x32, 6, 1::16, "a", _::16, "1">> = recv(client)
+    assert_closed(client)
+  end
+
   test "a client of MQTT 3.1.1 that does not wait is kept waiting" do
     args = Scripted.with_functions()
     {port, _} = serve(:tcp, Scripted, args, options: [receive_maximum: 3])

@@ -129,8 +129,9 @@ defmodule MQTT.Server.Callbacks do
 
       @doc """
       A step of an enhanced authentication (MQTT 5.0, section 4.12), with the properties of the client's
-      AUTH. The reason is `:continue_authentication` when it answers ours, and `:re_authenticate` when a
-      client that is connected begins anew.
+      AUTH. The reason is `:continue_authentication` when it answers ours, before CONNACK as well as in
+      a later round of a re-authentication, and `:re_authenticate` when a client that is connected begins
+      anew.
 
       `{:continue, properties, state}` asks for one more; the Authentication Method is put in by the
       library. `{:ok, state}` accepts the client as `c:init/2` does, with the same actions; when it was

@@ -35,7 +35,7 @@ defmodule MQTT.Server.Options do
     {:max_queue_bytes, {:integer, 1, :infinity}, 1_048_576,
      "Bytes that may wait for a client that reads too slowly. Behind them messages of QoS 0 are dropped and counted."},
     {:slow_peer, {:in, [:block, :drop, :close]}, :block,
-     "What happens while bytes wait: with `:block` nothing is read from the client, with `:drop` it goes on, with `:close` the client is disconnected once the queue is full."},
+     "What happens while bytes wait: with `:block` nothing is read from the client, with `:drop` it goes on, with `:close` the client is disconnected once the queue or its session is full."},
     {:send_timeout, :timeout, 15_000,
      "How long a client may read nothing while bytes wait for it, before it is disconnected."},
     {:hibernate_after, :timeout, 15_000,

@@ -19,7 +19,7 @@ pub enum Fate {
     /// It waits in the session.
     Waiting,
     /// It is not sent.
-    Dropped,
+    Dropped(Dropped),
 }
 
 /// Messages that one call of [`Connection::pump`] deals with at most.
@@ -271,7 +271,7 @@ impl Connection {
             check_publish(publish)?;
             if full {
                 session.drop_message(reference, Dropped::QueueFull);
-                return Ok(Fate::Dropped);
+                return Ok(Fate::Dropped(Dropped::QueueFull));
             }
             // It was just seen that there is room.
             let _ = session.enqueue(publish, reference, now, true);
@@ -282,7 +282,7 @@ impl Connection {
         match self.write_head(&packet, None, false, output)? {
             Written::TooLarge => {
                 session.drop_message(reference, Dropped::PacketTooLarge);
-                Ok(Fate::Dropped)
+                Ok(Fate::Dropped(Dropped::PacketTooLarge))
             }
             Written::Head => {
                 self.quota = self.quota.saturating_sub(1);
@@ -305,12 +305,12 @@ impl Connection {
         if !room {
             check_publish(publish)?;
             session.drop_message(reference, Dropped::QueueFull);
-            return Ok(Fate::Dropped);
+            return Ok(Fate::Dropped(Dropped::QueueFull));
         }
         match self.write_head(publish, None, false, output)? {
             Written::TooLarge => {
                 session.drop_message(reference, Dropped::PacketTooLarge);
-                Ok(Fate::Dropped)
+                Ok(Fate::Dropped(Dropped::PacketTooLarge))
             }
             Written::Head => {
                 session.written(reference);

@@ -9,7 +9,7 @@ use crate::packet_encode;
 use crate::session::Access;
 use crate::terms::{consume_timeslice, element, iodata, list, name, tuple};
 use mqtt_codec::{PacketId, Properties, PropertiesBuf, Publish, Qos, ReasonCode};
-use mqtt_core::{self as core, Close, CommandError, Fate, Millis};
+use mqtt_core::{self as core, Close, CommandError, Dropped, Fate, Millis};
 use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Env, Term};
 use std::cell::Cell;
@@ -37,6 +37,15 @@ pub(crate) enum Outcome<'a> {
     Close(Close),
     /// The peer is too slow, and is to be disconnected.
     QueueFull,
+}
+
+/// What the commands of a call have in common.
+#[derive(Clone, Copy)]
+struct Call {
+    now: Millis,
+    slow_peer: SlowPeer,
+    /// What becomes of messages.
+    admission: Admission,
 }
 
 thread_local! {
@@ -120,9 +129,10 @@ pub(crate) fn run<'a>(
     let dropped_before = peer.session.dropped();
     // What one callback or one batch of packets publishes is not cut in two where nobody asked
     // for it, so with the default policy the queue is looked at once.
-    let (mut queued, mut admission, slow_peer) = {
+    let (mut queued, mut call) = {
         let mut output = connection.output();
-        (output.queued(), output.admission(again), output.options().slow_peer)
+        let slow_peer = output.options().slow_peer;
+        (output.queued(), Call { now, slow_peer, admission: output.admission(again) })
     };
     let mut count = 0;
     let outcome = loop {
@@ -132,7 +142,7 @@ pub(crate) fn run<'a>(
         if count == MAX_COMMANDS || cork.written >= MAX_BYTES {
             break Outcome::More(commands);
         }
-        if let Err(outcome) = encode(peer, admission, now, &mut cork, command) {
+        if let Err(outcome) = encode(peer, call, &mut cork, command) {
             break outcome;
         }
         count += 1;
@@ -141,8 +151,8 @@ pub(crate) fn run<'a>(
             let mut output = connection.output();
             cork.write(connection, &mut output);
             queued = output.queued();
-            if slow_peer != SlowPeer::Block {
-                admission = output.admission(false);
+            if call.slow_peer != SlowPeer::Block {
+                call.admission = output.admission(false);
             }
         }
     };
@@ -164,6 +174,8 @@ pub(crate) fn run_late<'a>(
     env: Env<'a>,
 ) -> Option<Term<'a>> {
     let mut cork = Cork::new();
+    let now = clock::now();
+    let call = Call { now, slow_peer: SlowPeer::Block, admission: Admission::Send };
     let mut rest = commands;
     let mut bad = None;
     while let (None, Ok((command, others))) = (bad, rest.list_get_cell()) {
@@ -176,7 +188,7 @@ pub(crate) fn run_late<'a>(
             _ => {
                 let mut peer = Peer { connection: state, session };
                 // What can't be said any more does not matter.
-                let _ = encode(&mut peer, Admission::Send, clock::now(), &mut cork, command);
+                let _ = encode(&mut peer, call, &mut cork, command);
                 cork.bytes.clear();
                 continue;
             }
@@ -186,7 +198,7 @@ pub(crate) fn run_late<'a>(
         let message = Message { topic, payload: element(command, payload), options };
         let enqueued = message.with_publish(|publish, reference, _| {
             core::check_publish(publish).map_err(|error| Invalid(name(env, error.name())))?;
-            Ok(session.enqueue(publish, reference, clock::now(), false))
+            Ok(session.enqueue(publish, reference, now, false))
         });
         if let Err(Invalid(reason)) = enqueued {
             bad = Some(env.error_tuple((atoms::bad_action(), command, reason)));
@@ -229,8 +241,7 @@ pub(crate) fn pump(env: Env<'_>, connection: &Arc<Connection>, peer: &mut Peer<'
 
 fn encode<'a>(
     peer: &mut Peer<'_>,
-    admission: Admission,
-    now: Millis,
+    call: Call,
     cork: &mut Cork<'a>,
     command: Term<'a>,
 ) -> Result<(), Outcome<'a>> {
@@ -248,12 +259,12 @@ fn encode<'a>(
     match *tuple(command) {
         [tag, topic, payload] if is(tag, atoms::publish()) => {
             let message = Message { topic: term(topic), payload: term(payload), options: None };
-            message.encode(peer, admission, now, cork, bad)
+            message.encode(peer, call, cork, bad)
         }
         [tag, topic, payload, options] if is(tag, atoms::publish()) => {
             let options = Some(term(options));
             let message = Message { topic: term(topic), payload: term(payload), options };
-            message.encode(peer, admission, now, cork, bad)
+            message.encode(peer, call, cork, bad)
         }
         [tag, count] if is(tag, atoms::acked()) => {
             let count: usize = term(count).decode().map_err(|_| bad(atoms::badarg()))?;
@@ -326,27 +337,29 @@ impl<'a> Message<'a> {
     fn encode(
         &self,
         peer: &mut Peer<'_>,
-        admission: Admission,
-        now: Millis,
+        call: Call,
         cork: &mut Cork<'a>,
         bad: impl Fn(Atom) -> Outcome<'a>,
     ) -> Result<(), Outcome<'a>> {
-        if admission == Admission::Close {
+        if call.admission == Admission::Close {
             return Err(Outcome::QueueFull);
         }
-        let room = admission == Admission::Send;
+        let room = call.admission == Admission::Send;
         let env = self.topic.get_env();
         let sent = self.with_publish(|publish, reference, payload| {
             let Peer { connection, session } = peer;
             let bytes = &mut cork.bytes;
             connection
-                .publish(now, publish, reference, room, session, bytes)
+                .publish(call.now, publish, reference, room, session, bytes)
                 .map(|fate| (fate, payload))
                 .map_err(|error| Invalid(name(env, error.name())))
         });
         match sent {
             Ok((Fate::Head, payload)) => cork.put_payload(payload),
-            Ok((Fate::Waiting | Fate::Dropped, _)) => {}
+            Ok((Fate::Dropped(Dropped::QueueFull), _)) if call.slow_peer == SlowPeer::Close => {
+                return Err(Outcome::QueueFull);
+            }
+            Ok((Fate::Waiting | Fate::Dropped(_), _)) => {}
             Err(Invalid(reason)) => return Err(bad(reason)),
         }
         Ok(())

@@ -145,7 +145,7 @@ fn pump_stops_at_its_limit() {
 fn qos_0_is_dropped_without_room_or_connection() {
     let mut server = Server::v3();
     server.room = false;
-    assert_eq!(server.publish(&message(QOS_0, b""), 5).0, Fate::Dropped);
+    assert_eq!(server.publish(&message(QOS_0, b""), 5).0, Fate::Dropped(Dropped::QueueFull));
     assert_eq!(server.deliveries(), [(5, Delivery::Dropped(Dropped::QueueFull))]);
     let enqueued = server.session.enqueue(&message(QOS_0, b""), 6, 0, false);
     assert_eq!(enqueued, Err(Dropped::NotConnected));
@@ -161,7 +161,7 @@ fn a_session_has_its_limits() {
         server.room = false;
         assert_eq!(server.publish(&message(QOS_1, b""), 2).0, Fate::Waiting);
         assert!(server.session.is_full());
-        assert_eq!(server.publish(&message(QOS_1, b""), 3).0, Fate::Dropped);
+        assert_eq!(server.publish(&message(QOS_1, b""), 3).0, Fate::Dropped(Dropped::QueueFull));
         assert_eq!(
             server.session.enqueue(&message(QOS_1, b""), 4, 0, false),
             Err(Dropped::QueueFull)

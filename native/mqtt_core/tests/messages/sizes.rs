@@ -14,8 +14,14 @@ fn a_message_that_is_too_large_is_dropped_mqtt_3_1_2_24_mqtt_3_1_2_25() {
     let mut server = Server::v5(MAXIMUM_40);
     // Two bytes of fixed header, three of topic, one for no properties.
     assert_eq!(server.sends(&message(QOS_0, &[0; 34]), 0).len(), 40);
-    assert_eq!(server.publish(&message(QOS_0, &[0; 35]), 5), (Fate::Dropped, vec![]));
-    assert_eq!(server.publish(&message(QOS_1, &[0; 33]), 6), (Fate::Dropped, vec![]));
+    assert_eq!(
+        server.publish(&message(QOS_0, &[0; 35]), 5),
+        (Fate::Dropped(Dropped::PacketTooLarge), vec![])
+    );
+    assert_eq!(
+        server.publish(&message(QOS_1, &[0; 33]), 6),
+        (Fate::Dropped(Dropped::PacketTooLarge), vec![])
+    );
     server.enqueue(&message(QOS_1, &[0; 33]), 7);
     server.enqueue(&message(QOS_1, &[0; 32]), 8);
     assert_eq!(server.pump().len(), 40);

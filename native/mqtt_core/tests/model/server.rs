@@ -308,11 +308,11 @@ impl Server {
         match fate.unwrap() {
             Fate::Head => output.extend_from_slice(&content.payload),
             Fate::Waiting => assert!(content.qos > Qos::AtMostOnce),
-            Fate::Dropped => {}
+            Fate::Dropped(_) => {}
         }
         self.write(now, &output, ledger);
         let dropped = matches!(ledger.down[number].outcome, Some(Delivery::Dropped(_)));
-        assert!(reference == 0 || (fate == Ok(Fate::Dropped)) == dropped);
+        assert!(reference == 0 || matches!(fate, Ok(Fate::Dropped(_))) == dropped);
     }
 
     /// Sends what is due. With a large limit, the client has as much as it takes then.
