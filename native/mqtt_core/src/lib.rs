@@ -19,9 +19,10 @@
 //!
 //! # Layout
 //!
-//! `connection` is the state machine, `messages` and `subscribing` what it does with PUBLISH and
-//! SUBSCRIBE, `session` what outlives it, `stored` a session as bytes, `message` a message in it. `event` is what a
-//! connection tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables.
+//! `connection` is the state machine; what it does with the packets is in `connecting`, `incoming`,
+//! `outgoing` and `subscribing`. `session` is what outlives it, `under_way` the messages of a session
+//! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
+//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -37,20 +38,23 @@
 mod aliases;
 mod close;
 mod config;
+mod connecting;
 mod connection;
 mod event;
 mod ids;
+mod incoming;
 mod message;
-mod messages;
+mod outgoing;
 mod session;
 mod stored;
 mod subscribing;
+mod under_way;
 
 pub use close::{Close, Violation};
 pub use config::Config;
 pub use connection::{CommandError, Connection};
 pub use event::{Event, Received};
-pub use messages::{Fate, check_publish};
+pub use outgoing::{Fate, check_publish};
 pub use session::{Delivery, Dropped, Granted, Session, SessionLimits};
 
 /// Milliseconds since a moment that the caller chose.

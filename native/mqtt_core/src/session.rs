@@ -103,9 +103,9 @@ pub struct Session {
     /// Packet identifiers of free slots, the one that has been free for longest first.
     pub(crate) free: VecDeque<PacketId>,
     /// Messages under way that have to be sent again, in their order.
-    resend: VecDeque<PacketId>,
+    pub(crate) resend: VecDeque<PacketId>,
     /// Messages under way that this connection has not sent, so that they take no place in its quota.
-    earlier: IdSet,
+    pub(crate) earlier: IdSet,
     /// Messages that wait for their turn.
     pub(crate) queue: VecDeque<Message>,
     pub(crate) under_way: usize,
@@ -402,142 +402,16 @@ impl Session {
         !self.deliveries.is_empty()
     }
 
-    /// What has to be sent next. A message that is sent again needs a place in the client's quota,
-    /// PUBREL needs none.
-    pub(crate) fn next(&mut self, quota: u16) -> Next {
-        while let Some(&id) = self.resend.front() {
-            let next = match self.slot(id) {
-                Some(Slot::Sent(..)) if quota == 0 => return Next::Nothing,
-                Some(Slot::Sent(..)) => Next::Resend(id),
-                Some(Slot::Released(_)) => Next::Release(id),
-                _ => Next::Nothing,
-            };
-            self.resend.pop_front();
-            if !matches!(next, Next::Nothing) {
-                return next;
-            }
-        }
-        match self.queue.front() {
-            Some(message) if quota > 0 || message.qos == Qos::AtMostOnce => Next::First,
-            _ => Next::Nothing,
-        }
-    }
-
     /// Whether a new message has to wait behind others.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.resend.is_empty() || !self.queue.is_empty()
     }
 
-    /// A packet identifier for a message that will be sent, and stays free until then.
-    pub(crate) fn free_id(&mut self) -> Option<PacketId> {
-        if let Some(&id) = self.free.front() {
-            return Some(id);
-        }
-        let id = PacketId::new(u16::try_from(self.slots.len() + 1).ok()?)?;
-        self.slots.push(Slot::Free);
-        self.free.push_back(id);
-        Some(id)
-    }
-
-    /// A message is under way with the identifier that [`free_id`](Self::free_id) gave, and counts.
-    pub(crate) fn sent(&mut self, id: PacketId, message: Message) {
-        self.free.pop_front();
-        self.under_way += 1;
-        self.next += 1;
-        let number = self.next;
-        if let Some(slot) = self.slot_mut(id) {
-            *slot = Slot::Sent(number, message);
-        }
-    }
-
-    /// A message that was under way was sent again, and takes a place in this connection's quota.
-    pub(crate) fn resent(&mut self, id: PacketId) {
-        self.earlier.remove(&id);
-    }
-
-    pub(crate) fn message(&self, id: PacketId) -> Option<&Message> {
-        match self.slot(id)? {
-            Slot::Sent(_, message) => Some(message),
-            _ => None,
-        }
-    }
-
-    /// PUBACK, or a PUBREC that refuses.
-    pub(crate) fn acknowledge(
-        &mut self,
-        id: PacketId,
-        qos: Qos,
-        reason: ReasonCode,
-    ) -> Acknowledged {
-        match self.slot(id) {
-            Some(Slot::Sent(_, message)) if message.qos == qos => {
-                let (size, reference) = (message.size(), message.reference);
-                self.bytes -= size;
-                let delivery = if reason.is_error() {
-                    Delivery::Refused(reason)
-                } else {
-                    Delivery::Acknowledged
-                };
-                self.tell(reference, delivery);
-                self.done(id)
-            }
-            Some(Slot::Free) | None => Acknowledged::Unknown,
-            Some(_) => Acknowledged::Unexpected,
-        }
-    }
-
-    /// PUBREC.
-    pub(crate) fn record(&mut self, id: PacketId, reason: ReasonCode) -> Acknowledged {
-        if reason.is_error() {
-            return self.acknowledge(id, Qos::ExactlyOnce, reason);
-        }
-        match self.slot(id) {
-            Some(Slot::Sent(number, message)) if message.qos == Qos::ExactlyOnce => {
-                let (number, size, reference) = (*number, message.size(), message.reference);
-                self.bytes -= size;
-                self.tell(reference, Delivery::Acknowledged);
-                if let Some(slot) = self.slot_mut(id) {
-                    *slot = Slot::Released(number);
-                }
-                Acknowledged::Release
-            }
-            Some(Slot::Released(_)) => Acknowledged::Release,
-            Some(Slot::Sent(..)) => Acknowledged::Unexpected,
-            Some(Slot::Free) | None => Acknowledged::Unknown,
-        }
-    }
-
-    /// PUBCOMP.
-    pub(crate) fn complete(&mut self, id: PacketId) -> Acknowledged {
-        match self.slot(id) {
-            Some(Slot::Released(_)) => self.done(id),
-            Some(Slot::Free) | None => Acknowledged::Unknown,
-            Some(Slot::Sent(..)) => Acknowledged::Unexpected,
-        }
-    }
-
     /// A message is not sent.
     pub(crate) fn drop_message(&mut self, reference: u64, dropped: Dropped) {
         self.dropped += 1;
         self.tell(reference, Delivery::Dropped(dropped));
-    }
-
-    /// A message that was under way can't be sent again. Says whether PUBREL is due: the client may
-    /// have the message, and would take another one of QoS 2 with its identifier for the same.
-    pub(crate) fn drop_sent(&mut self, id: PacketId, dropped: Dropped) -> bool {
-        let Some(Slot::Sent(number, message)) = self.slot(id) else { return false };
-        let (number, size, reference) = (*number, message.size(), message.reference);
-        let release = message.qos == Qos::ExactlyOnce;
-        self.bytes -= size;
-        self.drop_message(reference, dropped);
-        if !release {
-            self.earlier.remove(&id);
-            self.release_id(id);
-        } else if let Some(slot) = self.slot_mut(id) {
-            *slot = Slot::Released(number);
-        }
-        release
     }
 
     /// The first message that waits.
@@ -565,30 +439,9 @@ impl Session {
         self.tell(reference, Delivery::Acknowledged);
     }
 
-    fn tell(&mut self, reference: u64, delivery: Delivery) {
+    pub(crate) fn tell(&mut self, reference: u64, delivery: Delivery) {
         if reference != 0 {
             self.deliveries.push_back((reference, delivery));
         }
-    }
-
-    fn done(&mut self, id: PacketId) -> Acknowledged {
-        self.release_id(id);
-        if self.earlier.remove(&id) { Acknowledged::DoneEarlier } else { Acknowledged::Done }
-    }
-
-    fn release_id(&mut self, id: PacketId) {
-        self.under_way -= 1;
-        if let Some(slot) = self.slot_mut(id) {
-            *slot = Slot::Free;
-            self.free.push_back(id);
-        }
-    }
-
-    fn slot(&self, id: PacketId) -> Option<&Slot> {
-        self.slots.get(usize::from(id.get()) - 1)
-    }
-
-    fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::from(id.get()) - 1)
     }
 }

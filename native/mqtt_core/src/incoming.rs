@@ -1,0 +1,160 @@
+//! Messages from the client, and our acknowledgements (section 4.3).
+
+use crate::connection::{CommandError, put_success};
+use crate::session::Received as ReceivedId;
+use crate::{Close, Connection, Event, Received, Session, Violation};
+use bytes::BufMut;
+use mqtt_codec::{
+    Ack, Packet, PacketType, Properties, Property, Publish, Qos, ReasonCode, Version,
+};
+
+impl Connection {
+    /// A message from the client.
+    pub(crate) fn receive_publish<'a>(
+        &mut self,
+        publish: Publish<'a>,
+        length: usize,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<Received<'a>, Close> {
+        if publish.retain && !self.features.retain {
+            return Err(Violation::RetainNotSupported.into());
+        }
+        if publish.qos > self.features.maximum_qos {
+            return Err(Violation::QosNotSupported.into());
+        }
+        if let Some(id) = publish.packet_id {
+            if publish.qos == Qos::ExactlyOnce {
+                match session.received.get(&id) {
+                    // The application has it already [MQTT-4.3.3-10].
+                    Some(ReceivedId::Recorded) => {
+                        self.resolve_alias(&publish)?;
+                        self.put_ack(Packet::Pubrec, Ack::new(id), output)?;
+                        return Ok(Received::Handled(length));
+                    }
+                    Some(ReceivedId::Pending) => {
+                        self.resolve_alias(&publish)?;
+                        return Ok(Received::Handled(length));
+                    }
+                    None => {}
+                }
+            }
+            let is_5 = self.version() >= Version::V5;
+            if is_5 && self.incoming >= self.config.receive_maximum {
+                return Err(Violation::ReceiveMaximumExceeded.into());
+            }
+            // Before MQTT 5.0 a client does not know how many it may have, and is kept waiting.
+            if self.unanswered.len() >= usize::from(self.config.receive_maximum) {
+                return Ok(Received::Full);
+            }
+            self.resolve_alias(&publish)?;
+            self.incoming = self.incoming.saturating_add(1);
+            self.unanswered.push_back((id, publish.qos));
+            if publish.qos == Qos::ExactlyOnce {
+                session.received.insert(id, ReceivedId::Pending);
+            }
+        } else {
+            self.resolve_alias(&publish)?;
+        }
+        Ok(Received::Event(Event::Publish(publish), length))
+    }
+
+    /// Remembers or looks up the topic of an alias (MQTT 5.0, section 3.3.2.3.4).
+    fn resolve_alias(&mut self, publish: &Publish<'_>) -> Result<(), Violation> {
+        if publish.properties.is_empty() {
+            return Ok(());
+        }
+        for property in publish.properties.iter() {
+            match property {
+                Property::TopicAlias(alias) if !self.set_aliases.allows(alias) => {
+                    return Err(Violation::TopicAliasInvalid);
+                }
+                Property::TopicAlias(alias) if publish.topic.is_empty() => {
+                    self.last_alias = alias;
+                    if self.set_aliases.topic(alias).is_none() {
+                        return Err(Violation::UnknownTopicAlias);
+                    }
+                }
+                Property::TopicAlias(alias) => self.set_aliases.set(alias, publish.topic),
+                // [MQTT-3.3.4-6]
+                Property::SubscriptionIdentifier(_) => {
+                    return Err(Violation::SubscriptionIdentifierFromClient);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The topic of the message that [`receive`](Self::receive) gave last, if the message has only an
+    /// alias.
+    #[must_use]
+    pub fn aliased_topic(&self) -> &str {
+        self.set_aliases.topic(self.last_alias).unwrap_or_default()
+    }
+
+    /// Messages of QoS 1 and 2 that the application has not answered.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// Answers the first message of QoS 1 or 2 that is not answered yet: PUBACK or PUBREC. MQTT 5.0
+    /// may refuse it with the reason; before, it is acknowledged all the same [MQTT-3.3.5-2].
+    pub fn acknowledge(
+        &mut self,
+        reason: ReasonCode,
+        properties: Properties<'_>,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<(), CommandError> {
+        let Some(&(id, qos)) = self.unanswered.front() else {
+            return Err(CommandError::WrongState);
+        };
+        let exactly_once = qos == Qos::ExactlyOnce;
+        if reason == ReasonCode::SUCCESS && properties.is_empty() {
+            let packet_type = if exactly_once { PacketType::Pubrec } else { PacketType::Puback };
+            put_success(packet_type, id, output);
+        } else {
+            let packet = if exactly_once { Packet::Pubrec } else { Packet::Puback };
+            self.put_ack(packet, Ack { packet_id: id, reason, properties }, output)?;
+        }
+        self.unanswered.pop_front();
+        if qos == Qos::AtLeastOnce {
+            self.incoming = self.incoming.saturating_sub(1);
+        } else if self.version() >= Version::V5 && reason.is_error() {
+            session.received.remove(&id);
+            self.incoming = self.incoming.saturating_sub(1);
+        } else {
+            match session.received.get_mut(&id) {
+                Some(received) => *received = ReceivedId::Recorded,
+                // Another connection has begun with the session meanwhile.
+                None => drop(session.received.insert(id, ReceivedId::Recorded)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn receive_pubrel(
+        &mut self,
+        ack: Ack<'_>,
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<(), Close> {
+        let reason = match session.received.remove(&ack.packet_id) {
+            // It answers a PUBREC that was not sent, and ends the connection.
+            Some(ReceivedId::Pending) => return Err(Violation::UnexpectedPacket.into()),
+            Some(ReceivedId::Recorded) => {
+                self.incoming = self.incoming.saturating_sub(1);
+                ReasonCode::SUCCESS
+            }
+            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        if reason == ReasonCode::SUCCESS {
+            put_success(PacketType::Pubcomp, ack.packet_id, output);
+            return Ok(());
+        }
+        let pubcomp = Ack { reason, ..Ack::new(ack.packet_id) };
+        Ok(self.put_ack(Packet::Pubcomp, pubcomp, output)?)
+    }
+}
