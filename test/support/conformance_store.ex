@@ -37,7 +37,7 @@ defmodule MQTT.Test.ConformanceStore do
     receive do
       :resumed -> :ok
     after
-      seconds * 1_000 -> :ets.delete(store, {:session, id})
+      min(seconds * 1_000, 0xFFFF_FFFF) -> :ets.delete(store, {:session, id})
     end
   end
 
