@@ -1,6 +1,8 @@
 defmodule MQTT.Compat.ErlangTest do
   use MQTT.Test.Compat
 
+  # It is compiled when the tests begin.
+  @compile {:no_warn_undefined, :erlang_handler}
   @handler :erlang_handler
 
   setup_all do

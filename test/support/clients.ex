@@ -49,7 +49,8 @@ defmodule MQTT.Test.Clients do
   end
 
   @doc "The fields that the message of that number is to have, between two `{client, version, qos}`."
-  def expected({_, _, sent} = from, {_, version, granted} = to, topic, number) do
+  def expected({_, _, sent} = from, {_, version, granted} = to, topic, number)
+      when is_integer(sent) and is_integer(granted) do
     identifier = if version == "5", do: "77", else: ""
     fields = [topic, "#{min(sent, granted)}", "0", "message #{number}"]
 
