@@ -6,7 +6,7 @@
 //! `output`; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
-use crate::commands::{self, Outcome, properties_of};
+use crate::commands::{self, Outcome};
 use crate::counters::CONNECTIONS;
 use crate::events::{Batch, Stop, close_reason, delivered};
 use crate::handle::Handle;
@@ -14,12 +14,11 @@ use crate::input::{Input, Peer, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
-use crate::session::{Session, SessionResource};
+use crate::session::Session;
 use crate::socket::Socket;
-use crate::{atoms, clock, flusher, session, terms};
-use mqtt_codec::ReasonCode;
+use crate::{atoms, clock, flusher, terms};
 use mqtt_core as core;
-use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +29,7 @@ const BLOCKED_CHECK: u64 = 1000;
 const UNREAD_CHECK: u64 = 10;
 
 pub(crate) struct Connection {
-    input: Mutex<InputSide>,
+    pub(crate) input: Mutex<InputSide>,
     output: Mutex<Output>,
 }
 
@@ -42,9 +41,9 @@ pub(crate) enum Shut {
     Now(Option<RawFd>),
 }
 
-struct InputSide {
-    state: core::Connection,
-    session: Session,
+pub(crate) struct InputSide {
+    pub(crate) state: core::Connection,
+    pub(crate) session: Session,
     input: Input,
     /// Gone once nothing is read any more and the BEAM has stopped polling.
     socket: Option<Arc<Socket>>,
@@ -150,7 +149,7 @@ impl Drop for Connection {
 }
 
 /// What the owner has to do next, as an atom or `{:close, reason}`.
-enum Next<'a> {
+pub(crate) enum Next<'a> {
     /// Wait for `{:"$mqtt", :readable}`.
     Wait,
     /// Call again, after others had their turn.
@@ -175,12 +174,12 @@ impl Encoder for Next<'_> {
     }
 }
 
-fn close(env: Env<'_>, reason: impl Encoder) -> Next<'_> {
+pub(crate) fn close(env: Env<'_>, reason: impl Encoder) -> Next<'_> {
     Next::Close(reason.encode(env))
 }
 
 /// What a call says whose connection was left inconsistent by a panic.
-fn panicked(env: Env<'_>) -> Next<'_> {
+pub(crate) fn panicked(env: Env<'_>) -> Next<'_> {
     close(env, atoms::nif_panicked())
 }
 
@@ -318,137 +317,6 @@ fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
         Stop::Close(reason) => close(env, close_reason(env, *reason)),
         Stop::Held | Stop::Incomplete(_) | Stop::Full => Next::Decide,
     }
-}
-
-/// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
-/// `clean` says whether it begins anew, and `client_id` is one that the client did not choose.
-#[rustler::nif]
-fn connection_accept<'a>(
-    env: Env<'a>,
-    handle: Handle<'a>,
-    session: Option<ResourceArc<SessionResource>>,
-    clean: bool,
-    client_id: Option<&'a str>,
-    properties: Term<'a>,
-) -> Term<'a> {
-    let connection = handle.connection();
-    let Ok(mut input) = connection.input.lock() else {
-        return panicked(env).encode(env);
-    };
-    let properties = match properties_of(properties) {
-        Ok(properties) => properties,
-        Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
-    };
-    let InputSide { state, session: own, .. } = &mut *input;
-    let properties = properties.as_properties();
-    let mut connack = Vec::new();
-    let mut accept = |session: &mut core::Session, clean| {
-        state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
-    };
-    let accepted = match (session, &mut *own) {
-        (Some(resource), _) => resource.attach(env, clean, accept).map(|session| *own = session),
-        (None, Session::Own(session)) => accept(session, clean),
-        (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
-    };
-    if !connack.is_empty() {
-        connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
-    }
-    match accepted {
-        Ok(()) => atoms::ok().encode(env),
-        Err(error) => refused(env, error),
-    }
-}
-
-/// Why a packet was not sent: because of the client, or of what the application said.
-fn refused(env: Env<'_>, error: core::CommandError) -> Term<'_> {
-    match error {
-        core::CommandError::Client(violation) => {
-            close(env, close_reason(env, violation.into())).encode(env)
-        }
-        error => env.error_tuple((atoms::bad_action(), terms::name(env, error.name()))),
-    }
-}
-
-/// A new session with the limits of the connection's, to be given to `connection_accept`.
-#[rustler::nif]
-fn connection_new_session<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
-    let mut input = handle.connection().input.lock().unwrap_or_else(PoisonError::into_inner);
-    let limits = input.session.access_any().0.limits();
-    session::resource(core::Session::with_subscriptions(limits)).encode(env)
-}
-
-/// Answers CONNECT with a refusal: a reason code of MQTT 5.0, for which older versions have theirs, or
-/// `exact`ly the code to be sent.
-#[rustler::nif]
-fn connection_reject<'a>(
-    env: Env<'a>,
-    handle: Handle<'a>,
-    code: u8,
-    exact: bool,
-    properties: Term<'a>,
-) -> Term<'a> {
-    say(env, handle, |state, output| {
-        let properties = properties_of(properties).map_err(Said::Bad)?;
-        state.reject(ReasonCode(code), exact, properties.as_properties(), output).map_err(Said::Not)
-    })
-}
-
-/// A step of an enhanced authentication.
-#[rustler::nif]
-fn connection_authenticate<'a>(
-    env: Env<'a>,
-    handle: Handle<'a>,
-    code: u8,
-    properties: Term<'a>,
-) -> Term<'a> {
-    say(env, handle, |state, output| {
-        let properties = properties_of(properties).map_err(Said::Bad)?;
-        state
-            .authenticate(clock::now(), ReasonCode(code), properties.as_properties(), output)
-            .map_err(Said::Not)
-    })
-}
-
-/// Says why the connection ends, if its version has a packet for it.
-#[rustler::nif]
-fn connection_disconnect<'a>(
-    env: Env<'a>,
-    handle: Handle<'a>,
-    code: u8,
-    properties: Term<'a>,
-) -> Term<'a> {
-    say(env, handle, |state, output| {
-        let properties = properties_of(properties).map_err(Said::Bad)?;
-        state.disconnect(ReasonCode(code), properties.as_properties(), output).map_err(Said::Not)
-    })
-}
-
-/// Why nothing was said.
-enum Said {
-    Bad(Atom),
-    Not(core::CommandError),
-}
-
-/// Writes what the state machine says: `:ok`, `{:close, reason}`, or `{:error, {:bad_action, reason}}`.
-fn say<'a>(
-    env: Env<'a>,
-    handle: Handle<'a>,
-    command: impl FnOnce(&mut core::Connection, &mut Vec<u8>) -> Result<(), Said>,
-) -> Term<'a> {
-    let connection = handle.connection();
-    let Ok(mut input) = connection.input.lock() else {
-        return panicked(env).encode(env);
-    };
-    let mut said = Vec::new();
-    match command(&mut input.state, &mut said) {
-        Ok(()) => {}
-        Err(Said::Bad(reason)) => return env.error_tuple((atoms::bad_action(), reason)),
-        Err(Said::Not(error)) => return refused(env, error),
-    }
-    if !said.is_empty() {
-        connection.output().write(connection, &mut [io::IoSlice::new(&said)]);
-    }
-    atoms::ok().encode(env)
 }
 
 /// Encodes and writes the commands of a list, and what waits in the session. `again` says that they were left by another call, which

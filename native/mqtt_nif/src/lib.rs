@@ -4,8 +4,10 @@
 //! # Layout
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
-//! `socket`, `input`, `events`. Its way out: `commands`, `output`, `flusher`. Before that `listener`,
-//! `acceptor`, `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM. `terms` and `handle` hold what is unsafe about the NIF interface.
+//! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
+//! `flusher`. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
+//! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
+//! `terms` and `handle` hold what is unsafe about the NIF interface.
 
 #![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
 
@@ -15,6 +17,7 @@ mod clock;
 mod commands;
 mod connection;
 mod counters;
+mod deciding;
 mod events;
 mod flusher;
 mod gate;

@@ -1,0 +1,145 @@
+//! The calls by which the owner decides about its client, before it is connected and at the end: CONNACK,
+//! AUTH and DISCONNECT.
+
+use crate::commands::properties_of;
+use crate::connection::{InputSide, close, panicked};
+use crate::events::close_reason;
+use crate::handle::Handle;
+use crate::session::{self, Session, SessionResource};
+use crate::{atoms, clock, terms};
+use mqtt_codec::ReasonCode;
+use mqtt_core as core;
+use rustler::{Atom, Encoder, Env, ResourceArc, Term};
+use std::io;
+use std::sync::PoisonError;
+
+/// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
+/// `clean` says whether it begins anew, and `client_id` is one that the client did not choose.
+#[rustler::nif]
+fn connection_accept<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    session: Option<ResourceArc<SessionResource>>,
+    clean: bool,
+    client_id: Option<&'a str>,
+    properties: Term<'a>,
+) -> Term<'a> {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else {
+        return panicked(env).encode(env);
+    };
+    let properties = match properties_of(properties) {
+        Ok(properties) => properties,
+        Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
+    };
+    let InputSide { state, session: own, .. } = &mut *input;
+    let properties = properties.as_properties();
+    let mut connack = Vec::new();
+    let mut accept = |session: &mut core::Session, clean| {
+        state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
+    };
+    let accepted = match (session, &mut *own) {
+        (Some(resource), _) => resource.attach(env, clean, accept).map(|session| *own = session),
+        (None, Session::Own(session)) => accept(session, clean),
+        (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
+    };
+    if !connack.is_empty() {
+        connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
+    }
+    match accepted {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => refused(env, error),
+    }
+}
+
+/// Why a packet was not sent: because of the client, or of what the application said.
+fn refused(env: Env<'_>, error: core::CommandError) -> Term<'_> {
+    match error {
+        core::CommandError::Client(violation) => {
+            close(env, close_reason(env, violation.into())).encode(env)
+        }
+        error => env.error_tuple((atoms::bad_action(), terms::name(env, error.name()))),
+    }
+}
+
+/// A new session with the limits of the connection's, to be given to `connection_accept`.
+#[rustler::nif]
+fn connection_new_session<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let mut input = handle.connection().input.lock().unwrap_or_else(PoisonError::into_inner);
+    let limits = input.session.access_any().0.limits();
+    session::resource(core::Session::with_subscriptions(limits)).encode(env)
+}
+
+/// Answers CONNECT with a refusal: a reason code of MQTT 5.0, for which older versions have theirs, or
+/// `exact`ly the code to be sent.
+#[rustler::nif]
+fn connection_reject<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    code: u8,
+    exact: bool,
+    properties: Term<'a>,
+) -> Term<'a> {
+    say(env, handle, |state, output| {
+        let properties = properties_of(properties).map_err(Said::Bad)?;
+        state.reject(ReasonCode(code), exact, properties.as_properties(), output).map_err(Said::Not)
+    })
+}
+
+/// A step of an enhanced authentication.
+#[rustler::nif]
+fn connection_authenticate<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    code: u8,
+    properties: Term<'a>,
+) -> Term<'a> {
+    say(env, handle, |state, output| {
+        let properties = properties_of(properties).map_err(Said::Bad)?;
+        state
+            .authenticate(clock::now(), ReasonCode(code), properties.as_properties(), output)
+            .map_err(Said::Not)
+    })
+}
+
+/// Says why the connection ends, if its version has a packet for it.
+#[rustler::nif]
+fn connection_disconnect<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    code: u8,
+    properties: Term<'a>,
+) -> Term<'a> {
+    say(env, handle, |state, output| {
+        let properties = properties_of(properties).map_err(Said::Bad)?;
+        state.disconnect(ReasonCode(code), properties.as_properties(), output).map_err(Said::Not)
+    })
+}
+
+/// Why nothing was said.
+enum Said {
+    Bad(Atom),
+    Not(core::CommandError),
+}
+
+/// Writes what the state machine says: `:ok`, `{:close, reason}`, or `{:error, {:bad_action, reason}}`.
+fn say<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    command: impl FnOnce(&mut core::Connection, &mut Vec<u8>) -> Result<(), Said>,
+) -> Term<'a> {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else {
+        return panicked(env).encode(env);
+    };
+    let mut said = Vec::new();
+    match command(&mut input.state, &mut said) {
+        Ok(()) => {}
+        Err(Said::Bad(reason)) => return env.error_tuple((atoms::bad_action(), reason)),
+        Err(Said::Not(error)) => return refused(env, error),
+    }
+    if !said.is_empty() {
+        connection.output().write(connection, &mut [io::IoSlice::new(&said)]);
+    }
+    atoms::ok().encode(env)
+}
