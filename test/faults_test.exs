@@ -124,6 +124,8 @@ defmodule MQTT.FaultsTest do
         Reports.subscribe()
         {client, pid} = connected(:listener)
         ref = Process.monitor(pid)
+        # So that it knows of the monitor before it ends.
+        _ = :sys.get_state(pid)
         provoke(unquote(fault), client, pid)
         assert_receive {:DOWN, ^ref, _, _, reason}
         assert inspect(reason) =~ to_string(unquote(text))
