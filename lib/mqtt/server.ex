@@ -167,6 +167,9 @@ defmodule MQTT.Server do
           | {:disconnect, MQTT.Reason.t()}
           | {:disconnect, MQTT.Reason.t(), properties :: map}
 
+  @typedoc "One action or several, which are carried out in their order."
+  @type actions :: action | [action]
+
   @typedoc "What `c:init/2` may have done as well."
   @type init_action ::
           action

@@ -56,10 +56,9 @@ defmodule MQTT.Server.Callbacks do
       """
       @callback handle_publish(topic :: String.t(), message :: binary, opts :: map, state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:error, MQTT.Server.reason(), state}
-                  | {:error, MQTT.Server.reason(), state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -71,11 +70,9 @@ defmodule MQTT.Server.Callbacks do
       """
       @callback handle_subscribe(topic :: String.t(), qos :: :mqtt_packet.qos(), state) ::
                   {:ok, :mqtt_packet.qos() | :failed, state}
-                  | {:ok, :mqtt_packet.qos() | :failed, state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, :mqtt_packet.qos() | :failed, state, MQTT.Server.actions()}
                   | {:error, MQTT.Server.reason(), state}
-                  | {:error, MQTT.Server.reason(), state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -92,11 +89,9 @@ defmodule MQTT.Server.Callbacks do
                   state
                 ) ::
                   {:ok, :mqtt_packet.qos() | :failed, state}
-                  | {:ok, :mqtt_packet.qos() | :failed, state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, :mqtt_packet.qos() | :failed, state, MQTT.Server.actions()}
                   | {:error, MQTT.Server.reason(), state}
-                  | {:error, MQTT.Server.reason(), state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -107,10 +102,9 @@ defmodule MQTT.Server.Callbacks do
       """
       @callback handle_unsubscribe(topic :: String.t(), state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:error, MQTT.Server.reason(), state}
-                  | {:error, MQTT.Server.reason(), state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -120,10 +114,9 @@ defmodule MQTT.Server.Callbacks do
       """
       @callback handle_unsubscribe(topic :: String.t(), options :: map, state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:error, MQTT.Server.reason(), state}
-                  | {:error, MQTT.Server.reason(), state,
-                     MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:error, MQTT.Server.reason(), state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -162,7 +155,7 @@ defmodule MQTT.Server.Callbacks do
       """
       @callback handle_delivered(ref :: term, result :: :ok | {:error, term}, state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -172,7 +165,7 @@ defmodule MQTT.Server.Callbacks do
       """
       @callback handle_disconnect(reason :: MQTT.Reason.t(), properties :: map, state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
@@ -185,21 +178,21 @@ defmodule MQTT.Server.Callbacks do
       @doc "A `GenServer.call/3` to the process, to be answered with `{:reply, from, reply}`."
       @callback handle_call(call :: any, from :: GenServer.from(), state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
       @doc "A `GenServer.cast/2` to the process."
       @callback handle_cast(cast :: any, state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 
       @doc "Any other message to the process."
       @callback handle_info(info :: any, state) ::
                   {:ok, state}
-                  | {:ok, state, MQTT.Server.action() | [MQTT.Server.action()]}
+                  | {:ok, state, MQTT.Server.actions()}
                   | {:stop, reason :: term}
                 when state: any
 

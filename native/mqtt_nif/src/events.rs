@@ -103,14 +103,8 @@ impl<'a> Batch<'a> {
                     connection.pingresp(&mut self.output);
                     at += length;
                 }
-                Ok(Received::Event(Event::Publish(publish), length)) => {
-                    let topic = self.topic(&publish, connection, &mut topic, source);
-                    let event = self.publish(&publish, topic, connection.version(), source);
-                    self.events.push(event.as_c_arg());
-                    at += length;
-                }
                 Ok(Received::Event(event, length)) => {
-                    let event = self.event(&event, connection.version(), source);
+                    let event = self.event(&event, connection, &mut topic, source);
                     self.events.push(event.as_c_arg());
                     at += length;
                 }
@@ -141,17 +135,19 @@ impl<'a> Batch<'a> {
         (events, list_of(self.env, &self.deliveries), next).encode(self.env)
     }
 
-    fn event(
+    fn event<'b>(
         &mut self,
-        event: &Event<'_>,
-        version: Version,
+        event: &Event<'b>,
+        connection: &Connection,
+        last: &mut Topic<'a, 'b>,
         source: &mut Source<'a, '_>,
     ) -> Term<'a> {
         let env = self.env;
+        let version = connection.version();
         match event {
             Event::Connect(connect) => (atoms::connect(), params(env, connect, source)).encode(env),
             Event::Publish(publish) => {
-                let topic = source.term(publish.topic.as_bytes());
+                let topic = self.topic(publish, connection, last, source);
                 self.publish(publish, topic, version, source)
             }
             Event::Subscribe(subscribe) => subscribe_event(env, subscribe, version, source),
