@@ -80,6 +80,11 @@ impl ChosenAliases {
         }
     }
 
+    /// Whether the client takes aliases.
+    pub(crate) fn allows_any(&self) -> bool {
+        self.max > 0
+    }
+
     /// How the topic would go out. [`choose`](Self::choose) has to follow once it does.
     pub(crate) fn look_up(&self, topic: &str) -> Alias {
         if self.max == 0 || topic.len() > MAX_TOPIC {

@@ -20,7 +20,7 @@
 //! # Layout
 //!
 //! `connection` is the state machine; what it does with the packets is in `connecting`, `incoming`,
-//! `outgoing` and `subscribing`. `session` is what outlives it, `under_way` the messages of a session
+//! `outgoing` and `subscribing`. `broadcast` is a message to many of them. `session` is what outlives it, `under_way` the messages of a session
 //! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
 //! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables.
 
@@ -36,6 +36,7 @@
 )]
 
 mod aliases;
+mod broadcast;
 mod close;
 mod config;
 mod connecting;
@@ -50,6 +51,7 @@ mod stored;
 mod subscribing;
 mod under_way;
 
+pub use broadcast::Broadcast;
 pub use close::{Close, Violation};
 pub use config::Config;
 pub use connection::{CommandError, Connection};

@@ -26,7 +26,7 @@ pub enum Fate {
 const MAX_PUMPED: usize = 1024;
 
 /// Whether a packet was written.
-enum Written {
+pub(crate) enum Written {
     Head,
     /// It is larger than what the client takes.
     TooLarge,
@@ -258,7 +258,7 @@ impl Connection {
 
     /// Appends a PUBLISH without its payload, as this client wants it. `seconds_left` is what is left
     /// of its Message Expiry Interval [MQTT-3.3.2-6]; `checked` says whether it was checked before.
-    fn write_head(
+    pub(crate) fn write_head(
         &mut self,
         publish: &Publish<'_>,
         seconds_left: Option<u32>,
