@@ -1,6 +1,6 @@
 defmodule MQTT.Application do
   @moduledoc false
-  # Nothing runs until somebody starts a listener or a connection.
+  # Nothing but this runs until somebody starts a listener or a connection.
 
   use Application
 
@@ -8,6 +8,20 @@ defmodule MQTT.Application do
   def start(_type, _args) do
     # Threads and resources point into the library, so its module must not be purged.
     :code.stick_mod(MQTT.Native)
-    Supervisor.start_link([MQTT.Server.Will], strategy: :one_for_one)
+
+    Supervisor.start_link([MQTT.Server.Will | writers()],
+      strategy: :one_for_one,
+      name: MQTT.Supervisor
+    )
+  end
+
+  defp writers do
+    count = System.schedulers_online()
+
+    for number <- 0..(count - 1) do
+      Supervisor.child_spec({MQTT.Server.Writer, {number, count}},
+        id: {MQTT.Server.Writer, number}
+      )
+    end
   end
 end

@@ -53,6 +53,13 @@ defmodule MQTT.Native do
   def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)
   def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)
+
+  def connections_publish(_connections, _topic, _message, _options, _failed),
+    do: :erlang.nif_error(:not_loaded)
+
+  def writer_register(_number, _count), do: :erlang.nif_error(:not_loaded)
+  def writer_leave(_number), do: :erlang.nif_error(:not_loaded)
+  def writer_write(_number), do: :erlang.nif_error(:not_loaded)
   def session_new(_options), do: :erlang.nif_error(:not_loaded)
 
   def session_publish(_session, _topic, _message, _options),

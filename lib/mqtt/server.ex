@@ -102,6 +102,7 @@ defmodule MQTT.Server do
   #{MQTT.Options.docs(MQTT.Server.Options.schema())}
   """
 
+  alias MQTT.Native
   alias MQTT.Server.{Connection, Options}
 
   @typedoc """
@@ -229,6 +230,79 @@ defmodule MQTT.Server do
   """
   @spec info(GenServer.server()) :: info
   defdelegate info(process), to: Connection
+
+  @typedoc "A connection, for `publish/4`. Two are equal if they are the same one."
+  @opaque connection :: reference
+
+  @doc """
+  The connection of the calling process, for `publish/4` from this or any other process of the node.
+
+  It may be kept anywhere, as in a `Registry` or an ETS table. Once the process has ended nothing can
+  be published to it. In a process that is no connection it is `nil`.
+  """
+  @spec connection() :: connection | nil
+  defdelegate connection, to: Connection, as: :current
+
+  @doc """
+  Publishes one message to many connections, and gives those that it was not sent to.
+
+  It is encoded once, and no process of a connection is woken, nor a callback called. Options are `:qos`,
+  `:retain` and `:properties`, as in a publish action; each connection has packet identifiers of its
+  own, and all sessions share the message. It never waits for a client: what one does not read
+  waits for it within the bounds of its connection, beyond which the message is not sent.
+
+      defmodule Chat do
+        use MQTT.Server
+
+        @impl true
+        def init(_args, _params), do: {:ok, nil}
+
+        @impl true
+        def handle_subscribe(topic, qos, state) do
+          {:ok, _} = Registry.register(Chat.Registry, topic, MQTT.Server.connection())
+          {:ok, qos, state}
+        end
+
+        @impl true
+        def handle_publish(topic, message, _opts, state) do
+          connections = for {_, connection} <- Registry.lookup(Chat.Registry, topic), do: connection
+          MQTT.Server.publish(connections, topic, message)
+          {:ok, state}
+        end
+      end
+
+  A connection is in the result, in the order of the list, with
+
+    * `:not_connected` if its client is not accepted yet, is gone, or has another connection with the
+      same `MQTT.Session`, to which the message can be given with `MQTT.Session.publish/4`;
+    * `:queue_full` if its client reads or acknowledges too slowly. With `slow_peer: :close` it is
+      disconnected;
+    * `:packet_too_large` if its client takes no packet so large (MQTT 5.0).
+
+  Messages of a process arrive in their order. Between them and what a callback returns as
+  actions, which goes out once it has returned, there is none. A message that cannot be published at
+  all raises an `ArgumentError`, and so does a term that is no connection, behind those before it.
+  """
+  @spec publish([connection], topic :: iodata, message :: iodata, map) ::
+          [{connection, :not_connected | :queue_full | :packet_too_large}]
+  def publish(connections, topic, message, options \\ %{}) do
+    publish(connections, topic, message, Map.delete(options, :ref), [])
+  end
+
+  # As many as one call may, and then the others.
+  defp publish(connections, topic, message, options, failed) do
+    case Native.connections_publish(connections, topic, message, options, failed) do
+      {:ok, failed} ->
+        :lists.reverse(failed)
+
+      {:more, connections, failed} ->
+        publish(connections, topic, message, options, failed)
+
+      {:error, {:invalid, reason}} ->
+        why = String.replace(to_string(reason), "_", " ")
+        raise ArgumentError, "the message cannot be published: #{why}"
+    end
+  end
 
   @doc """
   Turns the calling process into the connection of an accepted socket, and never returns.

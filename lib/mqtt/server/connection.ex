@@ -95,6 +95,7 @@ defmodule MQTT.Server.Connection do
       corked: Events.none()
     }
 
+    Process.put(:"$mqtt_connection", connection)
     send(self(), {:"$mqtt", :start})
     loop_options = [hibernate_after: options.hibernate_after]
     :gen_server.enter_loop(__MODULE__, loop_options, s)
@@ -103,6 +104,10 @@ defmodule MQTT.Server.Connection do
   @doc "See `MQTT.Server.info/1`."
   @spec info(GenServer.server()) :: MQTT.Server.info()
   def info(process), do: GenServer.call(process, {:"$mqtt", :info})
+
+  @doc "See `MQTT.Server.connection/0`."
+  @spec current() :: reference | nil
+  def current, do: Process.get(:"$mqtt_connection")
 
   @impl true
   def init(_), do: {:stop, :unexpected_call_to_init}
@@ -140,7 +145,9 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> read() |> and_then(&check_time/1)
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
+  def handle_info({:"$mqtt", :send_queue_full}, s), do: {:stop, {:shutdown, :send_queue_full}, s}
   def handle_info({:"$mqtt", :session}, s), do: write([], s)
+  def handle_info({:"$mqtt", :output}, s), do: write_ssl(s)
 
   def handle_info({:"$mqtt", {:session_taken_over, _clean}}, s),
     do: {:stop, {:shutdown, :session_taken_over}, s}

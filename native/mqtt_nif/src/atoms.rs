@@ -13,6 +13,8 @@ rustler::atoms! {
     // messages
     readable,
     drained,
+    write,
+    output,
     accepted,
 
     // events
@@ -97,6 +99,9 @@ rustler::atoms! {
     incomplete,
     invalid,
     invalid_property,
+
+    // why a message is not sent
+    not_connected,
 
     // options
     block,

@@ -132,7 +132,7 @@ pub(crate) fn run<'a>(
     let (mut queued, mut call) = {
         let mut output = connection.output();
         let slow_peer = output.options().slow_peer;
-        (output.queued(), Call { now, slow_peer, admission: output.admission(again) })
+        (output.refused(), Call { now, slow_peer, admission: output.admission(again) })
     };
     let mut count = 0;
     let outcome = loop {
@@ -150,7 +150,7 @@ pub(crate) fn run<'a>(
         if cork.len() >= FULL || queued > 0 {
             let mut output = connection.output();
             cork.write(connection, &mut output);
-            queued = output.queued();
+            queued = output.refused();
             if call.slow_peer != SlowPeer::Block {
                 call.admission = output.admission(false);
             }
@@ -210,10 +210,7 @@ pub(crate) fn run_late<'a>(
 
 /// Counts what the session has dropped meanwhile.
 fn count_dropped(output: &mut Output, peer: &Peer<'_>, before: usize) {
-    let dropped = peer.session.dropped() - before;
-    if dropped > 0 {
-        output.count_dropped(dropped);
-    }
+    output.count_dropped(peer.session.dropped() - before);
 }
 
 /// Sends what waits in the session, as far as the client lets it and takes it at once. Says whether

@@ -14,7 +14,7 @@ use crate::input::{Input, Peer, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
-use crate::session::Session;
+use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::{atoms, clock, flusher, terms};
 use mqtt_core as core;
@@ -52,6 +52,17 @@ pub(crate) struct InputSide {
     /// Whether the BEAM was ever asked to poll.
     selected: bool,
     ended: bool,
+}
+
+impl InputSide {
+    /// The state machine and the session, while the client is connected and the session is this
+    /// connection's.
+    pub(crate) fn connected(&mut self) -> Option<(&mut core::Connection, Access<'_>)> {
+        if self.ended || !self.state.is_connected() {
+            return None;
+        }
+        Some((&mut self.state, self.session.access()?))
+    }
 }
 
 impl Connection {
@@ -110,9 +121,9 @@ impl Connection {
 
     /// Ends the output once what is queued has been tried, after which, if `linger`, the peer gets a
     /// moment to close.
-    pub(crate) fn end(&self, linger: bool) {
+    pub(crate) fn end(self: &Arc<Self>, linger: bool) {
         let ending = if linger { Ending::Linger } else { Ending::Close };
-        let socket = self.output().end(ending);
+        let socket = self.output().end(self, ending);
         if let Some(socket) = socket {
             match ending {
                 Ending::Linger => flusher::linger(socket),

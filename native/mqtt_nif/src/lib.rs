@@ -5,7 +5,7 @@
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
-//! `flusher`. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
+//! `flusher`; from other processes `broadcast`, `writers`. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
 //! `terms` and `handle` hold what is unsafe about the NIF interface.
 
@@ -13,6 +13,7 @@
 
 mod acceptor;
 mod atoms;
+mod broadcast;
 mod clock;
 mod commands;
 mod connection;
@@ -34,6 +35,7 @@ mod runtime;
 mod session;
 mod socket;
 mod terms;
+mod writers;
 
 use rustler::{Env, Term};
 

@@ -2,7 +2,9 @@
 //!
 //! They are written by whoever has them, straight from the call, without blocking. What the kernel
 //! does not take waits in a queue, and only then a tokio task is made that finishes it (`flusher`).
-//! While anything waits, everything new goes behind it. The owner, the flusher and the callback for
+//! While anything waits, everything new goes behind it. A small packet of a broadcast is corked: it
+//! waits in the same queue until a writer's turn has come (`writers`), with all that comes meanwhile, or
+//! until somebody else writes. The owner, who broadcasts, the writers, the flusher and the callback for
 //! the owner's death touch this under the connection's `output` lock.
 
 use crate::connection::Connection;
@@ -18,6 +20,9 @@ use std::time::Duration;
 
 /// What the flusher writes while it holds the lock, which the owner may wait for.
 const FLUSHED_AT_ONCE: usize = 64 * 1024;
+
+/// What is corked is written when it is so much.
+const MAX_CORKED: usize = 64 * 1024;
 
 /// How far beyond its limit the queue may grow by answers, which are never dropped.
 const ANSWERS: usize = 256 * 1024;
@@ -59,6 +64,28 @@ pub(crate) enum Admission {
     Close,
 }
 
+/// Who writes what waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    /// Nothing waits, unless somebody else writes in any case.
+    AtOnce,
+    /// It was not tried yet. A writer will, or the owner of a fed connection, or who comes before.
+    Corked,
+    /// A flusher is at work.
+    Flushing,
+}
+
+/// Who has to see to what was corked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Corked {
+    /// Somebody does.
+    Known,
+    /// A writer.
+    ByWriter,
+    /// The owner, who writes himself.
+    ByOwner(LocalPid),
+}
+
 pub(crate) struct Output {
     options: OutputOptions,
     /// Gone once nothing can be or has to be sent any more.
@@ -66,8 +93,9 @@ pub(crate) struct Output {
     /// Whether somebody else writes: then all bytes wait here until they are taken.
     fed: bool,
     queue: BytesMut,
-    /// Whether a flusher is at work.
-    flushing: bool,
+    writing: Writing,
+    /// Whether the owner was told to disconnect a slow peer.
+    told_full: bool,
     /// Whether the owner reads nothing until it is told that the queue is empty.
     owner_waits: bool,
     owner: Option<LocalPid>,
@@ -96,7 +124,8 @@ impl Output {
             fed: socket.is_none(),
             socket,
             queue: BytesMut::new(),
-            flushing: false,
+            writing: Writing::AtOnce,
+            told_full: false,
             owner_waits: false,
             owner: None,
             admission: Admission::Send,
@@ -122,6 +151,24 @@ impl Output {
         self.queue.len()
     }
 
+    /// Whether somebody else writes.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.fed
+    }
+
+    fn is_flushing(&self) -> bool {
+        self.writing == Writing::Flushing
+    }
+
+    fn is_corked(&self) -> bool {
+        self.writing == Writing::Corked
+    }
+
+    /// Bytes that the kernel did not take.
+    pub(crate) fn refused(&self) -> usize {
+        if self.is_corked() { 0 } else { self.queue.len() }
+    }
+
     pub(crate) fn dropped(&self) -> usize {
         self.dropped
     }
@@ -131,13 +178,13 @@ impl Output {
     /// sends have made the queue too long.
     pub(crate) fn blocks_input(&self) -> bool {
         let too_long = self.queue.len() >= self.options.queue_limit.saturating_add(ANSWERS);
-        self.flushing && (self.options.slow_peer == SlowPeer::Block || too_long)
+        self.is_flushing() && (self.options.slow_peer == SlowPeer::Block || too_long)
     }
 
     /// Whether anything waits to be written, in which case the owner is told when it is.
     pub(crate) fn wait_if_queued(&mut self) -> bool {
-        self.owner_waits |= self.flushing;
-        self.flushing
+        self.owner_waits |= self.is_flushing();
+        self.is_flushing()
     }
 
     /// Lets the owner be told when the queue is empty.
@@ -161,12 +208,28 @@ impl Output {
         self.admission
     }
 
+    /// What becomes of a message of a broadcast now. Gives the owner, if it has to be told that the
+    /// peer is to be disconnected.
+    pub(crate) fn admission_of_broadcast(&mut self) -> (Admission, Option<LocalPid>) {
+        if !self.is_full() {
+            (Admission::Send, None)
+        } else if self.options.slow_peer == SlowPeer::Close {
+            let told = std::mem::replace(&mut self.told_full, true);
+            (Admission::Close, self.owner.filter(|_| !told))
+        } else {
+            (Admission::Drop, None)
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.queue.len() >= self.options.queue_limit
     }
 
     /// Counts messages that were not sent.
     pub(crate) fn count_dropped(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         self.dropped += count;
         DROPPED_MESSAGES.add(count);
         if let Some(counter) = &self.dropped_at_listener {
@@ -181,42 +244,98 @@ impl Output {
         if self.ending.is_some() {
             return;
         }
-        if self.queue.is_empty() && !self.fed {
-            let Some(socket) = &self.socket else { return };
-            while !slices.is_empty() {
-                match socket.send(slices) {
-                    Ok(sent) => IoSlice::advance_slices(&mut slices, sent),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => {
-                        self.socket = None;
-                        return;
-                    }
-                }
-            }
-            if slices.is_empty() {
+        if !self.fed && !self.is_flushing() {
+            let Ok(left) = self.send(slices) else {
+                drop(self.take());
+                self.socket = None;
                 return;
-            }
+            };
+            slices = left;
         }
         for slice in slices.iter() {
-            self.queue.extend_from_slice(slice);
-            QUEUED_BYTES.add(slice.len());
+            self.enqueue(slice);
         }
-        if !self.fed && !self.flushing && !self.queue.is_empty() {
+        if !self.fed && !self.is_flushing() && !self.queue.is_empty() {
             self.start_flusher(connection);
+        }
+    }
+
+    fn enqueue(&mut self, bytes: &[u8]) {
+        self.queue.extend_from_slice(bytes);
+        QUEUED_BYTES.add(bytes.len());
+    }
+
+    /// Sends what was corked and `slices` behind it in one call, as much as the kernel takes, and
+    /// gives what is left of these.
+    fn send<'a, 'b>(
+        &mut self,
+        mut slices: &'a mut [IoSlice<'b>],
+    ) -> io::Result<&'a mut [IoSlice<'b>]> {
+        let Some(socket) = &self.socket else { return Ok(&mut []) };
+        if !self.is_corked() {
+            return Ok(send_all(socket, slices)?.1);
+        }
+        self.writing = Writing::AtOnce;
+        let mut all = Vec::with_capacity(1 + slices.len());
+        all.push(IoSlice::new(&self.queue));
+        all.extend_from_slice(slices);
+        let (sent, _) = send_all(socket, &mut all)?;
+        let corked = sent.min(self.queue.len());
+        IoSlice::advance_slices(&mut slices, sent - corked);
+        self.queue.advance(corked);
+        QUEUED_BYTES.subtract(corked);
+        if self.queue.is_empty() {
+            self.queue = BytesMut::new();
+        }
+        Ok(slices)
+    }
+
+    /// For a writer: sends what was corked.
+    pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) {
+        if self.is_corked() {
+            self.write(connection, &mut []);
+        }
+    }
+
+    /// Puts a small packet, in two parts, behind what waits. Says who has to see to it.
+    pub(crate) fn cork(&mut self, connection: &Arc<Connection>, parts: [&[u8]; 2]) -> Corked {
+        if self.ending.is_some() || (self.socket.is_none() && !self.fed) {
+            return Corked::Known;
+        }
+        for part in parts {
+            self.enqueue(part);
+        }
+        if self.is_flushing() {
+            return Corked::Known;
+        }
+        if !self.fed && self.queue.len() >= MAX_CORKED {
+            self.writing = Writing::Corked;
+            self.uncork(connection);
+            return Corked::Known;
+        }
+        let before = std::mem::replace(&mut self.writing, Writing::Corked);
+        match (before == Writing::Corked, self.fed, self.owner) {
+            (false, false, _) => Corked::ByWriter,
+            (false, true, Some(owner)) => Corked::ByOwner(owner),
+            _ => Corked::Known,
         }
     }
 
     fn start_flusher(&mut self, connection: &Arc<Connection>) {
         if let Some(socket) = &self.socket {
-            self.flushing = flusher::start(connection.clone(), socket.clone()).is_ok();
+            let started = flusher::start(connection.clone(), socket.clone()).is_ok();
+            self.writing = if started { Writing::Flushing } else { Writing::AtOnce };
         }
-        if !self.flushing {
+        if !self.is_flushing() {
             self.give_up();
         }
     }
 
     /// Takes all that waits, to be written by somebody else.
     pub(crate) fn take(&mut self) -> BytesMut {
+        if self.is_corked() {
+            self.writing = Writing::AtOnce;
+        }
         let taken = std::mem::take(&mut self.queue);
         QUEUED_BYTES.subtract(taken.len());
         taken
@@ -240,7 +359,7 @@ impl Output {
         }
         // Memory for a burst is not kept.
         self.queue = BytesMut::new();
-        self.flushing = false;
+        self.writing = Writing::AtOnce;
         Flushed::Done(self.waiting(), self.ending)
     }
 
@@ -248,7 +367,7 @@ impl Output {
     pub(crate) fn failed(&mut self) -> Option<LocalPid> {
         drop(self.take());
         self.socket = None;
-        self.flushing = false;
+        self.writing = Writing::AtOnce;
         self.waiting()
     }
 
@@ -274,11 +393,37 @@ impl Output {
     }
 
     /// Ends the output. Gives the socket to end now, or nothing if the flusher will do it.
-    pub(crate) fn end(&mut self, ending: Ending) -> Option<Arc<Socket>> {
+    pub(crate) fn end(
+        &mut self,
+        connection: &Arc<Connection>,
+        ending: Ending,
+    ) -> Option<Arc<Socket>> {
+        if !self.fed {
+            self.uncork(connection);
+        }
         self.ending.get_or_insert(ending);
         let socket = self.socket.take();
-        if self.flushing { None } else { socket }
+        if self.is_flushing() { None } else { socket }
     }
+}
+
+/// Sends as much as the kernel takes, and gives how much that was, and the rest.
+fn send_all<'a, 'b>(
+    socket: &Socket,
+    mut slices: &'a mut [IoSlice<'b>],
+) -> io::Result<(usize, &'a mut [IoSlice<'b>])> {
+    let mut total = 0;
+    while !slices.is_empty() {
+        match socket.send(slices) {
+            Ok(sent) => {
+                total += sent;
+                IoSlice::advance_slices(&mut slices, sent);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((total, slices))
 }
 
 impl Drop for Output {

@@ -1,0 +1,36 @@
+defmodule MQTT.Server.Writer do
+  @moduledoc false
+  # Writes what `MQTT.Server.publish/4` has corked, of the connections that are this writer's. There is
+  # one for each scheduler. While it waits for its turn, more comes for the same connections, which
+  # then costs no further system call. Where the application does not run, there is none, and each
+  # message is written at once.
+
+  use GenServer
+
+  alias MQTT.Native
+
+  @spec start_link({non_neg_integer, pos_integer}) :: GenServer.on_start()
+  def start_link(arguments), do: GenServer.start_link(__MODULE__, arguments)
+
+  @impl true
+  def init({number, count}) do
+    # So that nothing is left behind by the last one.
+    Process.flag(:trap_exit, true)
+    :ok = Native.writer_register(number, count)
+    {:ok, number}
+  end
+
+  @impl true
+  def handle_info({:"$mqtt", :write}, number) do
+    write(number)
+    {:noreply, number}
+  end
+
+  # Each call takes a good part of a time slice, after which others have their turn.
+  defp write(number) do
+    with :more <- Native.writer_write(number), do: write(number)
+  end
+
+  @impl true
+  def terminate(_reason, number), do: Native.writer_leave(number)
+end

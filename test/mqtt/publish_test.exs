@@ -1,0 +1,246 @@
+defmodule MQTT.PublishTest do
+  use MQTT.Test.Compat
+
+  alias MQTT.{Server, Session, Test.Scripted}
+
+  # Servers whose connections are told to the test, which keeps them.
+  defp serve_scripted(transport, options \\ [], actions \\ []) do
+    test = self()
+
+    init = fn params, state ->
+      send(test, {:connection, params.client_id, Server.connection()})
+      {:ok, state, actions}
+    end
+
+    args = Scripted.with_functions(%{init: init})
+    serve(transport, Scripted, args, options: options)
+  end
+
+  defp connected({port, opts}, connect \\ connect_packet()) do
+    client = open(port, opts)
+    send_bytes(client, connect)
+    assert <<0x20, _::binary>> = recv(client)
+    assert_receive {:connection, _, connection}
+    {client, connection}
+  end
+
+  test_each "a message reaches many connections" do
+    server = serve_scripted(transport)
+    {clients, connections} = Enum.unzip(for _ <- 1..70, do: connected(server))
+    assert Server.publish(connections, ["a/", "b"], ["hel", "lo"]) == []
+    assert Server.publish(connections, "a/b", "again", %{retain: true}) == []
+
+    for client <- clients do
+      assert recv(client) == publish_packet("a/b", "hello")
+      assert recv(client) == <<0x31, 10, 3::16, "a/b", "again">>
+    end
+  end
+
+  test_each "each connection has packet identifiers of its own" do
+    server = serve_scripted(transport)
+    {a, to_a} = connected(server)
+    {b, to_b} = connected(server)
+    assert Server.publish([to_a], "t", "only a", %{qos: 1}) == []
+    assert Server.publish([to_b, to_a], "t", "both", %{qos: 2}) == []
+    assert recv(a) == <<0x32, 11, 1::16, "t", 1::16, "only a">>
+    assert recv(a) == <<0x34, 9, 1::16, "t", 2::16, "both">>
+    assert recv(b) == <<0x34, 9, 1::16, "t", 1::16, "both">>
+    send_bytes(b, <<0x50, 2, 1::16>>)
+    assert recv(b) == <<0x62, 2, 1::16>>
+  end
+
+  test_each "a message that waits for a place is sent when there is one" do
+    server = serve_scripted(transport, max_inflight: 1)
+    {client, connection} = connected(server)
+    for n <- 1..3, do: assert(Server.publish([connection], "t", "#{n}", %{qos: 1}) == [])
+
+    for n <- 1..3 do
+      assert <<0x32, 6, 1::16, "t", id::16, payload::binary>> = recv(client)
+      assert payload == "#{n}"
+      send_bytes(client, <<0x40, 2, id::16>>)
+    end
+  end
+
+  test_each "large messages and small ones keep their order" do
+    server = serve_scripted(transport)
+    {client, connection} = connected(server)
+    sizes = for n <- 1..200, do: if(rem(n, 7) == 0, do: 20_000 + n, else: n)
+
+    for size <- sizes,
+        do: assert(Server.publish([connection], "t", :binary.copy("x", size)) == [])
+
+    for size <- sizes do
+      packet = publish_packet("t", :binary.copy("x", size))
+      assert recv_bytes(client, byte_size(packet)) == packet
+    end
+  end
+
+  test_each "what was published before the connection ends is sent" do
+    server = serve_scripted(transport)
+    {client, connection} = connected(server)
+    assert_receive {:init, pid, _}
+    assert Server.publish([connection], "t", "last") == []
+    :ok = Server.stop(pid)
+    assert recv(client) == publish_packet("t", "last")
+    assert_closed(client)
+    assert Server.publish([connection], "t", "later") == [{connection, :not_connected}]
+    assert Server.publish([connection], "t", "later", %{qos: 1}) == [{connection, :not_connected}]
+  end
+
+  test_each "a callback publishes to its own connection and to others" do
+    test = self()
+
+    publish = fn topic, message, _opts, state ->
+      send(test, {:failed, Server.publish([Server.connection()], topic, message)})
+      {:ok, state}
+    end
+
+    args = Scripted.with_functions(%{handle_publish: publish})
+    {port, opts} = serve(transport, Scripted, args)
+    client = connect(port, opts)
+    send_bytes(client, publish_packet("a", "b"))
+    assert recv(client) == publish_packet("a", "b")
+    assert_receive {:failed, []}
+  end
+
+  test "a client of MQTT 5.0 has the properties, and its aliases and limits" do
+    server = serve_scripted(:listener)
+    {v4, to_v4} = connected(server)
+    # Topic Alias Maximum 1, Maximum Packet Size 40.
+    v5 = MQTT.Test.V5.connect(0x02, ["c"], <<0x22, 1::16, 0x27, 40::32>>)
+    {v5, to_v5} = connected(server, v5)
+    assert Server.publish([to_v4, to_v5], "t", "x", %{properties: %{content_type: "c"}}) == []
+    assert recv(v4) == publish_packet("t", "x")
+    assert recv(v5) == <<0x30, 12, 1::16, "t", 7, 3, 1::16, "c", 0x23, 1::16, "x">>
+    long = :binary.copy("x", 40)
+    assert Server.publish([to_v5, to_v4], "t", long) == [{to_v5, :packet_too_large}]
+    assert recv(v4) == publish_packet("t", long)
+  end
+
+  test "a client that does not read gets what fits, and others get everything" do
+    server = serve_scripted(:listener, max_queue_bytes: 100_000)
+    {slow, to_slow} = connected(server)
+    {client, connection} = connected(server)
+    message = :binary.copy("x", 2_000)
+    packet = publish_packet("t", message)
+
+    failed =
+      for _ <- 1..5_000 do
+        failed = Server.publish([to_slow, connection], "t", message)
+        assert recv_bytes(client, byte_size(packet)) == packet
+        failed
+      end
+
+    assert {sent, [_ | _] = refused} = Enum.split_while(failed, &(&1 == []))
+    assert Enum.all?(refused, &(&1 == [{to_slow, :queue_full}]))
+    for _ <- sent, do: assert(recv_bytes(slow, byte_size(packet)) == packet)
+  end
+
+  test "with slow_peer: :close it is disconnected" do
+    server = serve_scripted(:listener, max_queue_bytes: 100_000, slow_peer: :close)
+    {_client, connection} = connected(server)
+    message = :binary.copy("x", 20_000)
+
+    full =
+      Stream.repeatedly(fn -> Server.publish([connection], "t", message) end)
+      |> Enum.find(&(&1 != []))
+
+    assert full == [{connection, :queue_full}]
+    assert_receive {:terminate, {:shutdown, :send_queue_full}, _}
+  end
+
+  test "a connection whose session was taken over gets nothing" do
+    session = Session.new()
+    server = serve_scripted(:listener, [], [{:session, session}])
+    {_, first} = connected(server, connect_packet(clean_start: false))
+    {second, to_second} = connected(server, connect_packet(clean_start: false))
+    assert Server.publish([first, to_second], "t", "x", %{qos: 1}) == [{first, :not_connected}]
+    assert recv(second) == <<0x32, 6, 1::16, "t", 1::16, "x">>
+  end
+
+  test "before CONNECT is accepted there is no connection to publish to" do
+    test = self()
+
+    init = fn _params, state ->
+      connection = Server.connection()
+      send(test, {:failed, connection, Server.publish([connection], "t", "x")})
+      {:ok, state}
+    end
+
+    {port, opts} = serve(:listener, Scripted, Scripted.with_functions(%{init: init}))
+    client = connect(port, opts)
+    assert_receive {:failed, connection, failed}
+    assert failed == [{connection, :not_connected}]
+    assert_open(client)
+  end
+
+  test "many processes publish to the same connections, each in its order" do
+    server = serve_scripted(:listener)
+    {clients, connections} = Enum.unzip(for _ <- 1..5, do: connected(server))
+
+    publishers =
+      for p <- 1..4 do
+        Task.async(fn ->
+          for n <- 1..500, do: [] = Server.publish(connections, "#{p}", <<n::16>>, %{qos: 1})
+        end)
+      end
+
+    for client <- clients do
+      received =
+        for _ <- 1..2_000 do
+          assert <<0x32, 7, 1::16, topic::binary-1, id::16, n::16>> = recv_bytes(client, 9)
+          send_bytes(client, <<0x40, 2, id::16>>)
+          {topic, n}
+        end
+
+      for p <- 1..4 do
+        assert for({topic, n} <- received, topic == "#{p}", do: n) == Enum.to_list(1..500)
+      end
+    end
+
+    Task.await_many(publishers)
+  end
+
+  test "what a writer leaves behind that is killed, the next one writes" do
+    server = serve_scripted(:listener)
+    {client, connection} = connected(server)
+
+    writers =
+      for {{Server.Writer, _}, pid, _, _} <- Supervisor.which_children(MQTT.Supervisor), do: pid
+
+    Enum.each(writers, &:erlang.suspend_process/1)
+    assert Server.publish([connection], "t", "a") == []
+    assert [writer] = Enum.filter(writers, &told?/1)
+    Process.exit(writer, :kill)
+    for pid <- writers, pid != writer, do: :erlang.resume_process(pid)
+    assert recv(client) == publish_packet("t", "a")
+    assert Server.publish([connection], "t", "b") == []
+    assert recv(client) == publish_packet("t", "b")
+  end
+
+  defp told?(writer), do: Process.info(writer, :message_queue_len) == {:message_queue_len, 1}
+
+  test "what cannot be published raises, as does what is no connection" do
+    {_, connection} = connected(serve_scripted(:listener))
+
+    assert_raise ArgumentError, "the message cannot be published: wildcard in topic name", fn ->
+      Server.publish([connection], "a/#", "x")
+    end
+
+    for {connections, topic, message, options} <- [
+          {[connection, make_ref()], "a", "x", %{}},
+          {[connection | connection], "a", "x", %{}},
+          {connection, "a", "x", %{}},
+          {[connection], :a, "x", %{}},
+          {[connection], "a", 1, %{}},
+          {[connection], "a", "x", %{qos: 3}}
+        ] do
+      assert_raise ArgumentError, "the message cannot be published: badarg", fn ->
+        Server.publish(connections, topic, message, options)
+      end
+    end
+
+    assert Server.publish([], "a", "x") == []
+    assert Server.connection() == nil
+  end
+end
