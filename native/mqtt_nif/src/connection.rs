@@ -1,7 +1,7 @@
 //! A connection, and the calls by which its owner drives it.
 //!
 //! The owner is one process; it alone reads, and its messages are all of the shape
-//! `{:"$mqtt", what}`. Besides it the flusher writes, and when the owner dies the BEAM calls
+//! `{:"$mqtt", what}`. Besides it broadcasts, writers and the flusher write, and when the owner dies the BEAM calls
 //! [`Connection::shut`]. The locks are taken in the order `input`, that of a shared session, then
 //! `output`; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
