@@ -12,11 +12,14 @@
 //! dealt with it, which the workload makes sure before its interval ends.
 
 mod client;
+mod latency;
 mod packet;
 mod usage;
 mod workload;
 
 use clap::Parser;
+use latency::Latency;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::time::{Duration, Instant};
 use usage::Usage;
@@ -25,12 +28,8 @@ use workload::{Kind, Outcome};
 #[derive(Parser)]
 #[command(about)]
 struct Arguments {
-    /// The server's port on 127.0.0.1.
-    #[arg(long)]
-    port: u16,
-    /// The server's process.
-    #[arg(long)]
-    pid: i32,
+    #[command(flatten)]
+    server: Server,
     /// How long to measure.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -41,35 +40,62 @@ struct Arguments {
     workload: Kind,
 }
 
-fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
-    let mut workload = arguments.workload.start(arguments.port)?;
-    workload.run(Duration::from_secs_f64(arguments.warm_up))?;
+/// What is measured.
+#[derive(Clone, Copy, clap::Args)]
+struct Server {
+    /// The server's port on 127.0.0.1.
+    #[arg(long)]
+    port: u16,
+    /// The server's process.
+    #[arg(long)]
+    pid: i32,
+    /// It is a broker: what is to be echoed is published to a topic that the client subscribes to.
+    #[arg(long)]
+    broker: bool,
+}
 
-    let before = Usage::now(arguments.pid)?;
+fn main() -> io::Result<()> {
+    let Arguments { server, seconds, warm_up, workload } = Arguments::parse();
+    let pid = server.pid;
+    open_many_files()?;
+
+    let fresh = Usage::now(pid)?;
+    let mut workload = workload.start(server)?;
+    workload.warm_up(Duration::from_secs_f64(warm_up))?;
+
+    let before = Usage::now(pid)?;
     let start = Instant::now();
-    let outcome = workload.run(Duration::from_secs_f64(arguments.seconds))?;
+    let outcome = workload.run(Duration::from_secs_f64(seconds))?;
     let elapsed = start.elapsed();
-    let after = Usage::now(arguments.pid)?;
+    let after = Usage::now(pid)?;
 
     report(&outcome, elapsed, &before, &after);
+    print!(" fresh={} connections={}", fresh.resident, workload.connections());
+    for (name, value) in workload.finish()? {
+        print!(" {name}={value}");
+    }
+    println!();
     Ok(())
+}
+
+/// As many as this process may have at all.
+fn open_many_files() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 fn report(outcome: &Outcome, elapsed: Duration, before: &Usage, after: &Usage) {
     print!(
-        "messages={} seconds={} cpu_seconds={} others_cpu_seconds={} resident={}",
+        "messages={} seconds={} cpu_seconds={} others_cpu_seconds={} resident={} peak={}",
         outcome.messages,
         elapsed.as_secs_f64(),
         after.cpu.saturating_sub(before.cpu).as_secs_f64(),
         after.others_cpu.saturating_sub(before.others_cpu).as_secs_f64(),
         after.resident,
+        after.peak,
     );
-    if let Some(latency) = &outcome.latency {
-        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
-            let nanoseconds = Duration::from_nanos(latency.value_at_quantile(quantile));
-            print!(" {name}={}", nanoseconds.as_secs_f64());
-        }
+    for (name, seconds) in outcome.latency.iter().flat_map(Latency::quantiles) {
+        print!(" {name}={seconds}");
     }
-    println!();
 }

@@ -9,6 +9,7 @@ pub(crate) const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 pub(crate) const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
 pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
+pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 pub(crate) fn connect(client_id: &str) -> Vec<u8> {
     encode(&Packet::Connect(Connect {

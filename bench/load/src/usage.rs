@@ -13,6 +13,8 @@ pub(crate) struct Usage {
     pub(crate) others_cpu: Duration,
     /// Bytes of memory that the server has at the moment.
     pub(crate) resident: u64,
+    /// And the most that it ever had.
+    pub(crate) peak: u64,
 }
 
 impl Usage {
@@ -21,7 +23,9 @@ impl Usage {
     }
 
     fn read(server: i32) -> ProcResult<Self> {
-        let server = Process::new(server)?.stat()?;
+        let server = Process::new(server)?;
+        let peak = server.status()?.vmhwm.unwrap_or(0) * 1024;
+        let server = server.stat()?;
         let ourselves = Process::myself()?.stat()?;
         let machine = KernelStats::current()?.total;
         let all = machine.user + machine.nice + machine.system + machine.steal.unwrap_or(0);
@@ -29,6 +33,7 @@ impl Usage {
             cpu: duration(ticks(&server)),
             others_cpu: duration(all.saturating_sub(ticks(&server) + ticks(&ourselves))),
             resident: server.rss * procfs::page_size(),
+            peak,
         })
     }
 }

@@ -1,34 +1,77 @@
 //! What is done with the server.
 
+mod churn;
+mod connect;
+mod cycles;
 mod echo;
 mod exchange;
 mod fan_out;
 mod flood;
 mod flood_acknowledged;
 mod flood_out;
+mod idle;
 mod paced;
 
+use crate::Server;
+use crate::latency::Latency;
 use clap::builder::TypedValueParser;
 use clap::{Subcommand, value_parser};
-use hdrhistogram::Histogram;
 use mqtt_codec::Qos;
 use std::io;
 use std::time::Duration;
 
 pub(crate) trait Workload {
+    /// Runs unmeasured.
+    fn warm_up(&mut self, duration: Duration) -> io::Result<()> {
+        self.run(duration).map(drop)
+    }
+
     /// Runs for this long, and then until the server has dealt with everything.
     fn run(&mut self, duration: Duration) -> io::Result<Outcome>;
+
+    /// How many connections are open.
+    fn connections(&self) -> usize;
+
+    /// What there is to tell besides.
+    fn finish(&mut self) -> io::Result<Vec<Figure>> {
+        Ok(Vec::new())
+    }
 }
+
+/// Its name and value.
+pub(crate) type Figure = (&'static str, f64);
 
 pub(crate) struct Outcome {
     /// Messages that the server has dealt with: those it received, or delivered in a fan-out.
     pub(crate) messages: u64,
-    /// In nanoseconds.
-    pub(crate) latency: Option<Histogram<u64>>,
+    pub(crate) latency: Option<Latency>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Kind {
+    /// Opens connections and closes them, a number at a time.
+    Connect {
+        #[arg(long, default_value_t = 50)]
+        parallel: usize,
+    },
+    /// Opens connections and leaves them alone, and looks at the server's memory.
+    Idle {
+        #[arg(long, default_value_t = 8_000)]
+        connections: usize,
+        /// Seconds until the server has hibernated.
+        #[arg(long, default_value_t = 17.0)]
+        wait: f64,
+    },
+    /// Opens many connections and closes them, and looks at the server's memory.
+    Churn {
+        #[arg(long, default_value_t = 50)]
+        parallel: usize,
+        /// The server has its usual size after so many of them.
+        #[arg(long, default_value_t = 10_000)]
+        early: u64,
+        #[arg(long, default_value_t = 100_000)]
+        connections: u64,
+    },
     /// Publishes as fast as the server reads, which ignores the messages.
     Flood {
         #[arg(long, default_value_t = 10)]
@@ -79,8 +122,17 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Connects.
-    pub(crate) fn start(self, port: u16) -> io::Result<Box<dyn Workload>> {
+    pub(crate) fn start(self, server: Server) -> io::Result<Box<dyn Workload>> {
+        let Server { port, pid, .. } = server;
         Ok(match self {
+            Self::Connect { parallel } => Box::new(connect::Connect::start(port, parallel)?),
+            Self::Idle { connections, wait } => {
+                let wait = Duration::from_secs_f64(wait);
+                Box::new(idle::Idle::start(port, pid, connections, wait))
+            }
+            Self::Churn { parallel, early, connections } => {
+                Box::new(churn::Churn::start(port, pid, parallel, early, connections)?)
+            }
             Self::Flood { connections, size, qos: Qos::AtMostOnce, .. } => {
                 Box::new(flood::Flood::start(port, connections, size)?)
             }
@@ -91,9 +143,9 @@ impl Kind {
                 Box::new(flood_out::start(port, connections, size, qos)?)
             }
             Self::Paced { connections, size, rate } => {
-                Box::new(paced::Paced::start(port, connections, size, rate)?)
+                Box::new(paced::Paced::start(server, connections, size, rate)?)
             }
-            Self::Echo { size } => Box::new(echo::Echo::start(port, size)?),
+            Self::Echo { size } => Box::new(echo::Echo::start(server, size)?),
             Self::FanOut { subscribers, size, window } => {
                 Box::new(fan_out::FanOut::start(port, subscribers, size, window)?)
             }

@@ -104,6 +104,10 @@ impl<D: Dialogue> Workload for Exchange<D> {
         Client::settle(self.peers.iter_mut().map(|peer| &mut peer.client))?;
         Ok(Outcome { messages: self.completed() - before, latency: None })
     }
+
+    fn connections(&self) -> usize {
+        self.peers.len()
+    }
 }
 
 impl<D: Dialogue> Peer<D> {

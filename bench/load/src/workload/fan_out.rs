@@ -88,4 +88,8 @@ impl Workload for FanOut {
             received += self.receive()?;
         }
     }
+
+    fn connections(&self) -> usize {
+        self.subscribers.len() + 1
+    }
 }

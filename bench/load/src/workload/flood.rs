@@ -99,4 +99,8 @@ impl Workload for Flood {
         self.places.iter_mut().for_each(|place| place.writable = true);
         Ok(Outcome { messages: (written / self.packet_size) as u64, latency: None })
     }
+
+    fn connections(&self) -> usize {
+        self.clients.len()
+    }
 }

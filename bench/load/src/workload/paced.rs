@@ -3,6 +3,7 @@
 
 use super::echo::Echo;
 use super::{Outcome, Workload};
+use crate::Server;
 use crate::client::Client;
 use crate::packet;
 use std::io;
@@ -20,10 +21,15 @@ pub(crate) struct Paced {
 }
 
 impl Paced {
-    pub(crate) fn start(port: u16, connections: usize, size: usize, rate: u32) -> io::Result<Self> {
+    pub(crate) fn start(
+        server: Server,
+        connections: usize,
+        size: usize,
+        rate: u32,
+    ) -> io::Result<Self> {
         Ok(Self {
-            clients: Client::connect_many(port, connections)?,
-            probe: Echo::start(port, size)?,
+            clients: Client::connect_many(server.port, connections)?,
+            probe: Echo::start(server, size)?,
             packet: packet::publish("ignore", size),
             interval: Duration::from_secs(1) / rate,
         })
@@ -43,6 +49,10 @@ impl Workload for Paced {
             outcome.messages += sent;
             Ok(outcome)
         })
+    }
+
+    fn connections(&self) -> usize {
+        self.clients.len() + 1
     }
 }
 
