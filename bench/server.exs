@@ -1,9 +1,9 @@
 # A server to be measured. It is that of the MQTT.Server that `elixir -pa` brings: this library's
 # or that of 0.2.2.
 #
-#     server.exs LISTENER [--buffer BYTES] [--nodelay]
+#     server.exs LISTENER [--buffer BYTES] [--nodelay] [--handler native]
 #
-# LISTENER is `native` for MQTT.Listener, or `gen_tcp`, which gives its sockets to
+# With `--handler native` it runs native_handler.ex, which 0.2.2 cannot. LISTENER is `native` for MQTT.Listener, or `gen_tcp`, which gives its sockets to
 # MQTT.Server.enter_loop/3. Prints the port and the process id, and ends with its standard input.
 
 Code.require_file("handler.ex", __DIR__)

@@ -1,0 +1,49 @@
+defmodule Bench.Workloads do
+  @moduledoc false
+  # Name, arguments of the load generator, and options: `servers` if not all, `flags` for the emulators,
+  # `handler` for the servers of this library, `qos_0` to name the workload that is the same at QoS 0,
+  # and `quick` for further arguments when there is little time.
+
+  @ours [:this, :listener]
+  @elixir @ours ++ [:baseline, :buffer]
+  @brokers [:mosquitto, :rumqttd]
+  @no_busy_wait "+sbwt none +sbwtdcpu none +sbwtdio none"
+
+  @workloads [
+    {"flood-64", ~w(flood), []},
+    {"flood-64-qos-1", ~w(flood --qos 1), servers: @ours ++ @brokers, qos_0: "flood-64"},
+    {"flood-64-qos-2", ~w(flood --qos 2), servers: @ours ++ @brokers, qos_0: "flood-64"},
+    {"flood-64-out", ~w(flood-out), servers: @elixir},
+    {"flood-64-out-qos-1", ~w(flood-out --qos 1), servers: @ours, qos_0: "flood-64-out"},
+    {"flood-64-out-qos-2", ~w(flood-out --qos 2), servers: @ours, qos_0: "flood-64-out"},
+    {"flood-1k", ~w(flood --size 1024), []},
+    {"flood-64k", ~w(flood --size 65536), []},
+    {"paced", ~w(paced), servers: @elixir},
+    {"paced-no-busy-wait", ~w(paced), servers: @elixir, flags: @no_busy_wait},
+    {"echo", ~w(echo), []},
+    {"fan-out-1", ~w(fan-out --window 1), []},
+    {"fan-out-32", ~w(fan-out --window 32), []},
+    {"connect", ~w(connect), []},
+    {"idle", ~w(idle), quick: ~w(--wait 3)},
+    {"churn", ~w(churn), quick: ~w(--early 5000 --connections 20000)}
+  ]
+
+  @servers @elixir ++ @brokers
+  @quick [:this, :buffer]
+
+  @doc "All, or those of these names."
+  def all(nil), do: @workloads
+
+  def all(names) do
+    names = String.split(names, ",")
+    known = Enum.map(@workloads, &elem(&1, 0))
+    if names -- known != [], do: raise("The workloads are #{Enum.join(known, ", ")}.")
+    Enum.filter(@workloads, &(elem(&1, 0) in names))
+  end
+
+  @doc "The servers that a workload is for; only the most telling ones when there is little time."
+  def servers(workload, %{quick: quick}) do
+    servers = Keyword.get(workload, :servers, @servers)
+    if quick, do: Enum.filter(servers, &(&1 in @quick)), else: servers
+  end
+end
