@@ -32,7 +32,7 @@ defmodule MQTT.Listener do
 
   use Supervisor
 
-  alias MQTT.Listener.{Acceptor, Options}
+  alias MQTT.Listener.{Acceptor, Connections, Options}
   alias MQTT.Native
 
   @typedoc "An option of the module's documentation."
@@ -114,8 +114,8 @@ defmodule MQTT.Listener do
       {:ok, listener} ->
         # In this order, so that the socket closes before the connections end.
         children = [
-          {DynamicSupervisor, strategy: :one_for_one},
-          {Acceptor, {self(), listener, options}}
+          {Connections, {listener, options}},
+          {Acceptor, listener}
         ]
 
         Supervisor.init(children, strategy: :rest_for_one)

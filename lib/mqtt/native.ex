@@ -72,6 +72,7 @@ defmodule MQTT.Native do
   def session_export(_session), do: :erlang.nif_error(:not_loaded)
   def session_import(_bytes, _options), do: :erlang.nif_error(:not_loaded)
   def listener_open(_options, _connection_options), do: :erlang.nif_error(:not_loaded)
+  def listener_attend(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_serve(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_announced(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_take(_listener), do: :erlang.nif_error(:not_loaded)

@@ -109,7 +109,7 @@ defmodule MQTT.ListenerTest do
       {listener, port} = listen(connect_timeout: 300)
 
       {_, connections, _, _} =
-        listener |> Supervisor.which_children() |> List.keyfind(DynamicSupervisor, 0)
+        listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Connections, 0)
 
       :erlang.trace(connections, true, [:procs])
 
@@ -252,7 +252,7 @@ defmodule MQTT.ListenerTest do
     client = connect(port)
 
     {_, connections, _, _} =
-      listener |> Supervisor.which_children() |> List.keyfind(DynamicSupervisor, 0)
+      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Connections, 0)
 
     Process.exit(connections, :kill)
     assert_closed(client)
@@ -323,8 +323,8 @@ defmodule MQTT.ListenerTest do
 
   defp connection_processes(listener) do
     {_, connections, _, _} =
-      listener |> Supervisor.which_children() |> List.keyfind(DynamicSupervisor, 0)
+      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Connections, 0)
 
-    DynamicSupervisor.count_children(connections).active
+    Supervisor.count_children(connections).active
   end
 end

@@ -57,8 +57,12 @@ defmodule MQTT.Server.Connection do
   @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
   def enter_loop(module, args, transport, options) do
     case Transport.open(transport, options) do
-      {:ok, connection, io} -> enter_loop(module, args, connection, io, options)
-      {:error, reason} -> exit({:shutdown, open_reason(reason)})
+      {:ok, connection, io} ->
+        send(self(), {:"$mqtt", :start})
+        loop(connection, io, %{}, start_arguments(module, args, options))
+
+      {:error, reason} ->
+        exit({:shutdown, open_reason(reason)})
     end
   end
 
@@ -68,37 +72,42 @@ defmodule MQTT.Server.Connection do
 
   defp open_reason(reason), do: {:socket_error, reason}
 
-  @doc "Starts the process of a connection that waits at a listener."
-  @spec start_link(reference, {module, term}, Options.t()) :: {:ok, pid}
-  def start_link(listener, handler, options) do
-    {:ok, :proc_lib.spawn_link(__MODULE__, :enter_taken, [listener, handler, options])}
+  @doc "What is the same for all connections of a handler."
+  @spec start_arguments(module, term, Options.t()) :: map
+  def start_arguments(module, args, options) do
+    loop_options = [hibernate_after: options.hibernate_after]
+    %{handler: {module, args}, optional: Handler.new(module), loop_options: loop_options}
   end
 
-  @doc false
-  def enter_taken(listener, {module, args}, options) do
+  @doc "Turns the calling process into the connection of a client that waits at a listener."
+  @spec enter_taken(reference, map) :: no_return
+  def enter_taken(listener, start) do
     # So that terminate/2 runs when the supervisor ends the process.
     Process.flag(:trap_exit, true)
 
     case Native.listener_take(listener) do
-      {:ok, connection} -> enter_loop(module, args, connection, :native, options)
-      {:error, :closed} -> exit({:shutdown, :closed})
+      {:ok, connection, {peer, local}} ->
+        send(self(), {:"$mqtt", :start})
+        loop(connection, :native, %{transport: :tcp, peer: peer, local: local}, start)
+
+      {:error, :closed} ->
+        exit({:shutdown, :closed})
     end
   end
 
-  defp enter_loop(module, args, connection, io, options) do
+  defp loop(connection, io, params, %{handler: {module, args}} = start) do
     s = %__MODULE__{
       module: module,
-      handler: Handler.new(module),
+      handler: start.optional,
       state: args,
       connection: connection,
       io: io,
-      corked: Events.none()
+      corked: Events.none(),
+      params: params
     }
 
     Process.put(:"$mqtt_connection", connection)
-    send(self(), {:"$mqtt", :start})
-    loop_options = [hibernate_after: options.hibernate_after]
-    :gen_server.enter_loop(__MODULE__, loop_options, s)
+    :gen_server.enter_loop(__MODULE__, start.loop_options, s)
   end
 
   @doc "See `MQTT.Server.info/1`."
@@ -142,7 +151,14 @@ defmodule MQTT.Server.Connection do
   end
 
   def handle_info({:"$mqtt", {:cork, _before}}, s), do: flush(%{s | marked: false})
-  def handle_info({:"$mqtt", :start}, s), do: s |> describe() |> read() |> and_then(&check_time/1)
+
+  def handle_info({:"$mqtt", :start}, s) do
+    case s |> describe() |> read() do
+      {:noreply, %{phase: :connecting} = s} -> check_time(s)
+      other -> other
+    end
+  end
+
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :send_queue_full}, s), do: {:stop, {:shutdown, :send_queue_full}, s}
@@ -169,7 +185,10 @@ defmodule MQTT.Server.Connection do
 
   # One kept message after the other, each with the state that the one before it left.
   @impl true
-  def handle_continue(:kept, %{kept: []} = s), do: next(s, :more)
+  def handle_continue(:kept, %{kept: []} = s) do
+    # Most clients are silent now. What CONNECT took is given back before many others have come.
+    with {:noreply, s} <- read(s), do: {:noreply, s, :hibernate}
+  end
 
   def handle_continue(:kept, %{kept: [message | kept]} = s) do
     s = %{s | kept: kept}
@@ -464,6 +483,8 @@ defmodule MQTT.Server.Connection do
   defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
 
   # What is told to init/2 besides CONNECT.
+  defp describe(%{params: %{transport: _}} = s), do: s
+
   defp describe(%{io: :native} = s) do
     {peer, local} = Native.connection_addresses(s.connection)
     %{s | params: %{transport: :tcp, peer: peer, local: local}}

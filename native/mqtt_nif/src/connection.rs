@@ -20,6 +20,7 @@ use crate::{atoms, clock, flusher, terms};
 use mqtt_core as core;
 use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -70,11 +71,10 @@ impl Connection {
     pub(crate) fn new(
         options: &ConnectionOptions,
         state: core::Connection,
-        socket: Option<Socket>,
+        socket: Option<Arc<Socket>>,
         received: Vec<u8>,
     ) -> Arc<Self> {
         CONNECTIONS.add(1);
-        let socket = socket.map(Arc::new);
         Arc::new(Self {
             output: Mutex::new(Output::new(options.output(), socket.clone())),
             input: Mutex::new(InputSide {
@@ -92,6 +92,11 @@ impl Connection {
     /// The output, also after a panic: ending it must go on.
     pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
         self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.socket.as_ref()?.local_address()
     }
 
     /// The BEAM has stopped polling, so the socket may close.
@@ -127,7 +132,7 @@ impl Connection {
         if let Some(socket) = socket {
             match ending {
                 Ending::Linger => flusher::linger(socket),
-                Ending::Close => socket.end(),
+                Ending::Close => socket.end_before_close(),
             }
         }
     }
@@ -232,19 +237,19 @@ fn open<'a>(
     options: &ConnectionOptions,
 ) -> Term<'a> {
     let state = core::Connection::new(options.core(), clock::now());
-    adopt(env, Connection::new(options, state, socket, received))
+    match adopt(env, Connection::new(options, state, socket.map(Arc::new), received)) {
+        Some(handle) => (atoms::ok(), handle).encode(env),
+        None => env.error_tuple(atoms::closed()),
+    }
 }
 
-/// Makes the calling process the owner of a connection that no process has had.
-pub(crate) fn adopt(env: Env<'_>, connection: Arc<Connection>) -> Term<'_> {
+/// Makes the calling process the owner of a connection that no process has had; none if it is being
+/// ended.
+pub(crate) fn adopt(env: Env<'_>, connection: Arc<Connection>) -> Option<Handle<'_>> {
     let owner = env.pid();
     connection.output().own(owner);
     let handle = Handle::new(env, connection);
-    if handle.monitor(owner) {
-        (atoms::ok(), handle).encode(env)
-    } else {
-        env.error_tuple(atoms::closed())
-    }
+    handle.monitor(owner).then_some(handle)
 }
 
 /// Reads and decodes once: `{events, next}`.
@@ -391,20 +396,21 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let Ok(mut input) = connection.input.lock() else {
         return panicked(env).encode(env);
     };
+    if let Some(mut session) = input.session.access() {
+        session.trim();
+    }
     let now = clock::now();
+    let reason = match input.state.check_time(now) {
+        Ok(Some(deadline)) => return deadline.saturating_sub(now).max(1).encode(env),
+        Ok(None) => return atoms::infinity().encode(env),
+        Err(reason) => reason,
+    };
     let socket = input.socket.as_ref();
     if input.input.has_unread() || socket.is_some_and(|socket| socket.unread() > 0) {
         let blocked = connection.output().blocks_input();
         return if blocked { BLOCKED_CHECK } else { UNREAD_CHECK }.encode(env);
     }
-    if let Some(mut session) = input.session.access() {
-        session.trim();
-    }
-    match input.state.check_time(now) {
-        Ok(Some(deadline)) => deadline.saturating_sub(now).max(1).encode(env),
-        Ok(None) => atoms::infinity().encode(env),
-        Err(reason) => close(env, close_reason(env, reason)).encode(env),
-    }
+    close(env, close_reason(env, reason)).encode(env)
 }
 
 /// Ends the connection; with `linger` the peer gets a moment to read what was sent last.

@@ -11,7 +11,7 @@ use crate::runtime;
 use crate::socket::Socket;
 use rustler::{Atom, Encoder, LocalPid, OwnedEnv};
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -28,7 +28,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 const TICK: Duration = Duration::from_millis(500);
 
 /// The socket, as tokio polls it.
-struct Polled(Arc<Socket>);
+pub(crate) struct Polled(Arc<Socket>);
 
 impl AsRawFd for Polled {
     fn as_raw_fd(&self) -> RawFd {
@@ -37,11 +37,17 @@ impl AsRawFd for Polled {
 }
 
 impl Polled {
-    fn register(socket: &Arc<Socket>, interest: Interest) -> io::Result<AsyncFd<Self>> {
+    pub(crate) fn register(socket: &Arc<Socket>, interest: Interest) -> io::Result<AsyncFd<Self>> {
         // SAFETY: the descriptor is always that of the socket, which `Polled` keeps open.
         unsafe { AsyncFd::register_with_interest(Self(socket.clone()), interest) }
             .map_err(Into::into)
     }
+}
+
+/// A descriptor that tokio polls until it is closed.
+pub(crate) fn poll_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is always the one that it owns.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Counts a task while it lives.
@@ -114,7 +120,7 @@ pub(crate) fn start(connection: Arc<Connection>, socket: Arc<Socket>) -> io::Res
                     }
                     match ending {
                         Some(Ending::Linger) => wait_for_close(&flusher.socket).await,
-                        Some(Ending::Close) => flusher.socket.end(),
+                        Some(Ending::Close) => flusher.socket.end_before_close(),
                         None => {}
                     }
                     return;
@@ -168,12 +174,12 @@ async fn flush(connection: &Arc<Connection>, socket: &Arc<Socket>) -> Result<(),
 /// Ends our direction, and reads until the peer ends its own: closing with unread input would reset
 /// the connection, and the peer would lose what we sent last.
 pub(crate) fn linger(socket: Arc<Socket>) {
-    socket.end_output();
     // Most peers have closed already, or do not speak.
     let mut discarded = [0; 1024];
     if matches!(socket.receive(&mut [IoSliceMut::new(&mut discarded)]), Ok(0)) {
-        return socket.end();
+        return socket.end_before_close();
     }
+    socket.end_output();
     let counted = Counted::new();
     let lingering = socket.clone();
     let spawned = runtime::spawn(async move {
@@ -203,7 +209,7 @@ async fn wait_for_close(socket: &Arc<Socket>) {
             consume_budget().await;
         }
     }
-    socket.end();
+    socket.end_before_close();
 }
 
 fn discard(socket: &Socket) -> io::Result<usize> {

@@ -11,6 +11,7 @@ use crate::gate::Gate;
 use crate::greetings::Greetings;
 use crate::options::{ConnectionOptions, Limit};
 use crate::os::{address, posix};
+use crate::socket::Socket;
 use crate::{atoms, events, flusher, runtime};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
@@ -20,7 +21,7 @@ use rustler::{
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinHandle;
@@ -58,9 +59,15 @@ pub(crate) struct Counters {
     pub(crate) dropped_messages: Arc<AtomicUsize>,
 }
 
+/// A connection whose client has sent its CONNECT.
+pub(crate) struct Greeted {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) peer: SocketAddr,
+}
+
 #[derive(Default)]
 struct Queue {
-    connections: VecDeque<Arc<Connection>>,
+    connections: VecDeque<Greeted>,
     /// How many of them the server has not been given a number of.
     unannounced: usize,
     /// Who is told that there are some.
@@ -70,14 +77,14 @@ struct Queue {
 
 impl Shared {
     /// A client has sent its CONNECT.
-    pub(crate) fn ready(&self, connection: Arc<Connection>) {
-        connection.output().count_at(self.counters.dropped_messages.clone());
+    pub(crate) fn ready(&self, greeted: Greeted) {
+        greeted.connection.output().count_at(self.counters.dropped_messages.clone());
         let server = {
             let mut queue = self.queue();
             if queue.closed {
                 return;
             }
-            queue.connections.push_back(connection);
+            queue.connections.push_back(greeted);
             queue.unannounced += 1;
             queue.server.filter(|_| queue.unannounced == 1)
         };
@@ -143,7 +150,7 @@ impl Listener {
         let runtime = runtime::get()?;
         let duplicate = rustix::io::fcntl_dupfd_cloexec(&socket, 0)?;
         let _context = runtime.enter();
-        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let socket = flusher::poll_readable(OwnedFd::from(socket))?;
         let task = runtime.spawn(acceptor::accept(self.shared.clone(), socket));
         Ok(Accepting { task, socket: duplicate })
     }
@@ -155,8 +162,12 @@ impl Listener {
             accepting.stop();
         }
         self.shared.greetings.close();
-        let closed = Queue { closed: true, ..Queue::default() };
-        let unclaimed = std::mem::replace(&mut *self.shared.queue(), closed);
+        let unclaimed = {
+            let mut queue = self.shared.queue();
+            queue.closed = true;
+            queue.unannounced = 0;
+            std::mem::take(&mut queue.connections)
+        };
         // They may be thousands of sockets.
         let _ = runtime::spawn(async move { drop(unclaimed) });
     }
@@ -176,6 +187,7 @@ fn bind(address: SocketAddr, ipv6_only: bool) -> io::Result<std::net::TcpListene
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, ipv6_only)?;
     }
+    Socket::prepare_listening(socket.as_fd())?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
@@ -224,19 +236,25 @@ fn open(
     Ok(listener)
 }
 
-/// Makes the caller the server, which is told `{:"$mqtt", :accepted}` when clients have connected. A
-/// listener that was closed listens again, unless it is suspended.
+/// Makes the caller the server, which is told `{:"$mqtt", :accepted}` when clients have connected.
+#[rustler::nif]
+fn listener_attend(env: Env<'_>, listener: &Listener) -> Atom {
+    let mut queue = listener.shared.queue();
+    queue.server = Some(env.pid());
+    // Also those that a former server was told of and may not have seen to.
+    queue.unannounced = queue.connections.len();
+    if queue.unannounced > 0 {
+        let _ = env.send(&env.pid(), (atoms::mqtt(), atoms::accepted()));
+    }
+    atoms::ok()
+}
+
+/// A listener that was closed listens again, unless it is suspended.
 #[rustler::nif]
 fn listener_serve<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
     let mut state = listener.state();
     listener.shared.greetings.open();
-    {
-        let mut queue = listener.shared.queue();
-        queue.server = Some(env.pid());
-        queue.closed = false;
-        // Also those that a former server was told of and may not have seen to.
-        queue.unannounced = queue.connections.len();
-    }
+    listener.shared.queue().closed = false;
     let started = if state.suspended { Ok(()) } else { listener.start(&mut state) };
     answer(env, started)
 }
@@ -248,14 +266,22 @@ fn listener_announced(listener: &Listener) -> usize {
     std::mem::take(&mut listener.shared.queue().unannounced)
 }
 
-/// The connection that waits longest, now the caller's; `{:error, :closed}` if there is none.
+/// `{:ok, connection, {peer, local}}`: the one that waits longest, now the caller's; `{:error, :closed}` if
+/// there is none.
 #[rustler::nif]
 fn listener_take<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
-    let next = listener.shared.queue().connections.pop_front();
-    match next {
-        Some(connection) => connection::adopt(env, connection),
-        None => env.error_tuple(atoms::closed()),
-    }
+    let shared = &listener.shared;
+    let next = shared.queue().connections.pop_front();
+    let taken = next.and_then(|Greeted { connection, peer }| {
+        let local = if shared.local.ip().is_unspecified() {
+            connection.local_address()
+        } else {
+            Some(shared.local)
+        };
+        let addresses = (address(env, Some(peer)), address(env, local));
+        Some((atoms::ok(), connection::adopt(env, connection)?, addresses).encode(env))
+    });
+    taken.unwrap_or_else(|| env.error_tuple(atoms::closed()))
 }
 
 /// Closes the listening socket, and nothing else.

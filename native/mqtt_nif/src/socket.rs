@@ -13,29 +13,33 @@ const MAX_SLICES: usize = 64;
 
 pub(crate) struct Socket {
     fd: OwnedFd,
+    /// Whether somebody else has it open as well, so that closing it here ends nothing.
+    shared: bool,
     /// What the listener gets back when the socket closes.
     _slot: Option<Box<dyn Send + Sync>>,
 }
 
 impl Socket {
-    /// Takes a connected socket, and a slot that is given back when it closes.
-    pub(crate) fn new(fd: OwnedFd, slot: Option<Box<dyn Send + Sync>>) -> Self {
+    /// Takes a socket that was accepted from one that was [prepared](Self::prepare_listening), and a slot
+    /// that is given back when it closes.
+    pub(crate) fn accepted(fd: OwnedFd, slot: Box<dyn Send + Sync>) -> Self {
         DESCRIPTORS.add(1);
-        let socket = Self { fd, _slot: slot };
-        socket.prepare();
-        socket
+        Self { fd, shared: false, _slot: Some(slot) }
     }
 
-    /// Takes a duplicate of a descriptor that stays with its owner.
+    /// What the sockets inherit that a listening one accepts.
+    pub(crate) fn prepare_listening(fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(sockopt::set_tcp_nodelay(fd, true)?)
+    }
+
+    /// Takes a duplicate of a descriptor that stays with its owner. What the socket may have been set to
+    /// is shared with them. One that is not TCP has none of these options, and needs none.
     pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(Self::new(rustix::io::fcntl_dupfd_cloexec(fd, 0)?, None))
-    }
-
-    /// What the socket may have been set to is shared with its former owner. A socket that is not
-    /// TCP has none of these options, and needs none.
-    fn prepare(&self) {
-        let _ = sockopt::set_tcp_nodelay(&self.fd, true);
-        let _ = sockopt::set_socket_linger(&self.fd, None);
+        let fd = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+        DESCRIPTORS.add(1);
+        let _ = sockopt::set_tcp_nodelay(&fd, true);
+        let _ = sockopt::set_socket_linger(&fd, None);
+        Ok(Self { fd, shared: true, _slot: None })
     }
 
     /// Reads into both slices, the first one first; 0 is the end.
@@ -69,6 +73,13 @@ impl Socket {
     /// it open.
     pub(crate) fn end_output(&self) {
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Write);
+    }
+
+    /// Ends both directions, if closing the socket, which has to follow, would not.
+    pub(crate) fn end_before_close(&self) {
+        if self.shared {
+            self.end();
+        }
     }
 
     /// Ends both directions.

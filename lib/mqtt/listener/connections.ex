@@ -1,0 +1,100 @@
+defmodule MQTT.Listener.Connections do
+  @moduledoc false
+  # Starts a process for each client that has sent its CONNECT, and is their supervisor: none of them is
+  # started again, so all there is to know of them is who they are, which the links say.
+
+  use GenServer
+
+  alias MQTT.Native
+  alias MQTT.Server.Connection
+
+  @enforce_keys [:parent, :listener, :start, :shutdown_timeout]
+  defstruct @enforce_keys
+
+  # start: what each process is given.
+
+  def child_spec(argument) do
+    %{
+      id: __MODULE__,
+      start: {__MODULE__, :start_link, [argument]},
+      type: :supervisor,
+      shutdown: :infinity
+    }
+  end
+
+  def start_link({listener, options}) do
+    GenServer.start_link(__MODULE__, {self(), listener, options})
+  end
+
+  @impl true
+  def init({parent, listener, options}) do
+    Process.flag(:trap_exit, true)
+    {module, args} = options.handler
+    start = Connection.start_arguments(module, args, options.server)
+    :ok = Native.listener_attend(listener)
+
+    {:ok,
+     %__MODULE__{
+       parent: parent,
+       listener: listener,
+       start: start,
+       shutdown_timeout: options.shutdown_timeout
+     }}
+  end
+
+  @impl true
+  def handle_info({:"$mqtt", :accepted}, s) do
+    start(Native.listener_announced(s.listener), s)
+    {:noreply, s}
+  end
+
+  def handle_info(_message_or_exit, s), do: {:noreply, s}
+
+  defp start(0, _s), do: :ok
+
+  defp start(count, s) do
+    _ = :proc_lib.spawn_link(Connection, :enter_taken, [s.listener, s.start])
+    start(count - 1, s)
+  end
+
+  # As other supervisors answer.
+  @impl true
+  def handle_call(:which_children, _from, s) do
+    {module, _} = s.start.handler
+    children = for pid <- children(s), do: {:undefined, pid, :worker, [Connection, module]}
+    {:reply, children, s}
+  end
+
+  def handle_call(:count_children, _from, s) do
+    count = length(children(s))
+    {:reply, [specs: count, active: count, supervisors: 0, workers: count], s}
+  end
+
+  defp children(s) do
+    {:links, links} = Process.info(self(), :links)
+    for pid <- links, is_pid(pid), pid != s.parent, do: pid
+  end
+
+  @impl true
+  def terminate(_reason, s) do
+    children = children(s)
+    monitors = for pid <- children, into: %{}, do: {Process.monitor(pid), pid}
+    Enum.each(children, &Process.exit(&1, :shutdown))
+    timer = Process.send_after(self(), :too_long, s.shutdown_timeout)
+    wait(monitors)
+    Process.cancel_timer(timer)
+  end
+
+  defp wait(monitors) when monitors == %{}, do: :ok
+
+  defp wait(monitors) do
+    receive do
+      {:DOWN, monitor, _, _, _} ->
+        monitors |> Map.delete(monitor) |> wait()
+
+      :too_long ->
+        Enum.each(monitors, fn {_, pid} -> Process.exit(pid, :kill) end)
+        wait(monitors)
+    end
+  end
+end
