@@ -33,7 +33,8 @@ defmodule MQTT.Server.Connection do
                 refs: %{},
                 kept: [],
                 timer: nil,
-                last_chance: false
+                last_chance: false,
+                left: false
               ]
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
@@ -43,6 +44,7 @@ defmodule MQTT.Server.Connection do
   # assigned_id: the client identifier, if we chose it
   # will: what is to be published when the connection ends, if that is ours to see to
   # refs: what the numbers stand for that messages to the client have
+  # left: whether the client has sent DISCONNECT, behind which it reads and sends nothing
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
 
@@ -218,7 +220,7 @@ defmodule MQTT.Server.Connection do
     _ = say_goodbye(reason, s)
     if s.phase == :connected, do: finish(reason, s)
   after
-    Native.connection_close(s.connection, linger?(reason))
+    Native.connection_close(s.connection, not s.left and linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
   end
 
@@ -323,12 +325,12 @@ defmodule MQTT.Server.Connection do
 
   # The client's DISCONNECT. Only one that says nothing else forgets the will [MQTT-3.14.4-3].
   defp disconnected(0x00, properties, s) do
-    disconnected(:normal_disconnection, properties, :normal, %{s | will: nil})
+    disconnected(:normal_disconnection, properties, :normal, %{s | will: nil, left: true})
   end
 
   defp disconnected(code, properties, s) do
     name = Reason.name(code)
-    disconnected(name, properties, {:shutdown, {:disconnected, name}}, s)
+    disconnected(name, properties, {:shutdown, {:disconnected, name}}, %{s | left: true})
   end
 
   defp disconnected(name, properties, reason, s) do
