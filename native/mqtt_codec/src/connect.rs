@@ -130,7 +130,7 @@ impl<'a> Connect<'a> {
         let will = match &self.will {
             None => 0,
             Some(will) => {
-                topic::check_name(will.topic.as_bytes(), u16::MAX)?;
+                topic::check_characters(will.topic, u16::MAX)?;
                 will.properties.length_in(self.version, Place::Will)?
                     + text::length(will.topic.as_bytes())?
                     + text::length(will.payload)?

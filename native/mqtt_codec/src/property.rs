@@ -186,9 +186,7 @@ impl Property<'_> {
             Self::SubscriptionIdentifier(value) => value > 0 && value as usize <= varint::MAX,
             Self::TopicAlias(0) => return Err(Error::ZeroTopicAlias),
             // [MQTT-3.3.2-14], and [MQTT-4.7.3-1] for the empty one
-            Self::ResponseTopic(name) => {
-                return topic::check_name(name.as_bytes(), u16::MAX).map(|_| ());
-            }
+            Self::ResponseTopic(name) => return topic::check_characters(name, u16::MAX),
             _ => true,
         };
         if good { Ok(()) } else { Err(Error::InvalidPropertyValue) }

@@ -66,7 +66,11 @@ impl<'a> Publish<'a> {
         } else {
             Properties::EMPTY
         };
-        let topic = check_topic(topic, &properties, decoder.limits.topic_levels)?;
+        let topic = if topic.is_empty() && has_alias(&properties) {
+            ""
+        } else {
+            topic::check_name(topic, decoder.limits.topic_levels)?
+        };
         let payload = reader.take_rest();
         Ok(Self {
             // Of no meaning at QoS 0, where MQTT 3.1 lets it be set.
@@ -98,7 +102,9 @@ impl<'a> Publish<'a> {
         };
         let properties = self.properties.length_in(version, Place::Publish)?;
         let topic = text::length(self.topic.as_bytes())?;
-        check_topic(self.topic.as_bytes(), &self.properties, u16::MAX)?;
+        if !(self.topic.is_empty() && has_alias(&self.properties)) {
+            topic::check_characters(self.topic, u16::MAX)?;
+        }
         Ok(topic + packet_id + properties + self.payload.len())
     }
 
@@ -147,17 +153,9 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// A topic name may be empty if an alias stands for it (MQTT 5.0, section 3.3.2.3.4).
-fn check_topic<'a>(
-    topic: &'a [u8],
-    properties: &Properties<'_>,
-    max_levels: u16,
-) -> Result<&'a str, Error> {
-    let aliased = || properties.iter().any(|property| matches!(property, Property::TopicAlias(_)));
-    if topic.is_empty() && !properties.is_empty() && aliased() {
-        return Ok("");
-    }
-    topic::check_name(topic, max_levels)
+/// Whether the topic name may be empty, because an alias stands for it (MQTT 5.0, section 3.3.2.3.4).
+fn has_alias(properties: &Properties<'_>) -> bool {
+    properties.iter().any(|property| matches!(property, Property::TopicAlias(_)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<&str, Error> {
     if bytes.contains(&0) { Err(Error::NulInString) } else { Ok(string) }
 }
 
-/// As [`check`], for bytes in which U+0000 has been looked for.
+/// As [`check`], but U+0000 may be in it.
 pub(crate) fn check_utf8(bytes: &[u8]) -> Result<&str, Error> {
     core::str::from_utf8(bytes)
         .map_err(|error| classify(bytes.get(error.valid_up_to()..).unwrap_or_default()))

@@ -7,27 +7,22 @@ const SHARE: &[u8] = b"$share/";
 
 /// The bytes as a topic name of at most `max_levels` levels: not empty, without wildcards.
 pub fn check_name(bytes: &[u8], max_levels: u16) -> Result<&str, Error> {
+    let name = text::check_utf8(bytes)?;
+    check_characters(name, max_levels)?;
+    Ok(name)
+}
+
+/// As [`check_name`], for what is UTF-8.
+pub(crate) fn check_characters(name: &str, max_levels: u16) -> Result<(), Error> {
+    let bytes = name.as_bytes();
     if bytes.is_empty() {
         return Err(Error::EmptyTopicName);
     }
-    let mut separators = 0_usize;
-    let (mut wildcards, mut nuls) = (0, 0);
-    // In pieces that a byte can count, which the compiler turns into vectors.
-    for piece in bytes.chunks(128) {
-        let mut slashes = 0_u8;
-        for &byte in piece {
-            slashes += u8::from(byte == b'/');
-            wildcards |= u8::from(byte == b'+') | u8::from(byte == b'#');
-            nuls |= u8::from(byte == 0);
-        }
-        separators += usize::from(slashes);
+    if has_special(bytes) {
+        let nul = bytes.contains(&0);
+        return Err(if nul { Error::NulInString } else { Error::WildcardInTopicName });
     }
-    let name = if nuls == 0 { text::check_utf8(bytes)? } else { text::check(bytes)? };
-    if wildcards != 0 {
-        return Err(Error::WildcardInTopicName);
-    }
-    check_levels(separators, max_levels)?;
-    Ok(name)
+    check_levels(bytes, max_levels)
 }
 
 /// The bytes as a topic filter of at most `max_levels` levels, its wildcards in their places. In
@@ -36,27 +31,19 @@ pub fn check_filter(bytes: &[u8], version: Version, max_levels: u16) -> Result<&
     if bytes.is_empty() {
         return Err(Error::EmptyTopicFilter);
     }
-    let filter = text::check(bytes)?;
+    let filter = text::check_utf8(bytes)?;
+    let special = has_special(bytes);
+    if special && bytes.contains(&0) {
+        return Err(Error::NulInString);
+    }
     let levels = match bytes.strip_prefix(SHARE) {
         Some(shared) if version >= Version::V5 => check_share(shared)?,
         _ => bytes,
     };
-    let mut separators = 0_usize;
-    let mut ended = false;
-    for level in levels.split(|&byte| byte == b'/') {
-        separators += 1;
-        if ended {
-            return Err(Error::MisplacedMultiLevelWildcard);
-        }
-        match level {
-            [b'#'] => ended = true,
-            [b'+'] => {}
-            _ if level.contains(&b'#') => return Err(Error::MisplacedMultiLevelWildcard),
-            _ if level.contains(&b'+') => return Err(Error::MisplacedSingleLevelWildcard),
-            _ => {}
-        }
+    if special {
+        check_wildcards(levels)?;
     }
-    check_levels(separators.saturating_sub(1), max_levels)?;
+    check_levels(levels, max_levels)?;
     Ok(filter)
 }
 
@@ -80,10 +67,44 @@ fn check_share(shared: &[u8]) -> Result<&[u8], Error> {
     }
 }
 
-/// The greatest limit is none: 65,535 separators, which a topic has room for [MQTT-4.7.3-3], make a
-/// level more than it can say.
-fn check_levels(separators: usize, max_levels: u16) -> Result<(), Error> {
-    if separators < usize::from(max_levels) || max_levels == u16::MAX {
+/// Whether U+0000, `+` or `#` is among the bytes.
+fn has_special(bytes: &[u8]) -> bool {
+    let special =
+        |&byte: &u8| u8::from(byte == 0) | u8::from(byte == b'+') | u8::from(byte == b'#');
+    // Without a branch between them, which the compiler turns into vectors.
+    let any_of_eight =
+        |eight: &[u8; 8]| eight.iter().fold(0, |found, byte| found | special(byte)) != 0;
+    match bytes.last_chunk() {
+        // Of the last eight some come once more.
+        Some(last) => bytes.as_chunks().0.iter().chain([last]).any(any_of_eight),
+        None => bytes.iter().any(|byte| special(byte) != 0),
+    }
+}
+
+/// `#` is alone in the last level, `+` is alone in its level.
+fn check_wildcards(levels: &[u8]) -> Result<(), Error> {
+    let mut ended = false;
+    for level in levels.split(|&byte| byte == b'/') {
+        if ended {
+            return Err(Error::MisplacedMultiLevelWildcard);
+        }
+        match level {
+            [b'#'] => ended = true,
+            [b'+'] => {}
+            _ if level.contains(&b'#') => return Err(Error::MisplacedMultiLevelWildcard),
+            _ if level.contains(&b'+') => return Err(Error::MisplacedSingleLevelWildcard),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Separators are only counted where there may be too many. The greatest limit is none: 65,535 of them,
+/// which a topic has room for [MQTT-4.7.3-3], make a level more than it can say.
+fn check_levels(levels: &[u8], max_levels: u16) -> Result<(), Error> {
+    let max = usize::from(max_levels);
+    let separators = || levels.iter().map(|&byte| usize::from(byte == b'/')).sum::<usize>();
+    if levels.len() < max || max_levels == u16::MAX || separators() < max {
         Ok(())
     } else {
         Err(Error::TooManyTopicLevels)
