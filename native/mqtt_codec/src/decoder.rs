@@ -73,7 +73,7 @@ impl Decoder {
             return Err(Error::PacketTooLarge);
         }
         match input.get(header.length..length) {
-            Some(body) => Ok(Decoded::Packet(Packet::decode(self, &header, body)?, length)),
+            Some(body) => Packet::decode(self, header, body),
             None => Ok(Decoded::Incomplete(length)),
         }
     }

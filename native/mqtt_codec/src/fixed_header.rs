@@ -74,6 +74,7 @@ pub struct FixedHeader {
 impl FixedHeader {
     /// Reads the header at the front of `input`; `None` while it is not all there. The first byte
     /// is checked as soon as it has come.
+    #[inline]
     pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, Error> {
         let Some((&first, rest)) = input.split_first() else {
             return Ok(None);

@@ -1,8 +1,8 @@
 //! A packet of any kind.
 
 use crate::{
-    Ack, Auth, Connack, Connect, Decoder, Disconnect, Error, FixedHeader, PacketType, Place,
-    Publish, Suback, Subscribe, Unsubscribe, Version, varint,
+    Ack, Auth, Connack, Connect, Decoded, Decoder, Disconnect, Error, FixedHeader, PacketType,
+    Place, Publish, Suback, Subscribe, Unsubscribe, Version, varint,
 };
 use bytes::BufMut;
 
@@ -28,30 +28,37 @@ pub enum Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
+    /// Decodes what is behind a fixed header. Each packet is written to where the caller wants it: moved
+    /// there as one of any kind it would take longer than to be decoded.
     pub(crate) fn decode(
         decoder: &Decoder,
-        header: &FixedHeader,
+        header: FixedHeader,
         body: &'a [u8],
-    ) -> Result<Self, Error> {
-        let ack = |place| Ack::decode(decoder, place, header.packet_type, body);
-        let suback = |place| Suback::decode(decoder, place, header.packet_type, body);
-        Ok(match header.packet_type {
-            PacketType::Publish => Self::Publish(Publish::decode(decoder, header.flags, body)?),
-            PacketType::Puback => Self::Puback(ack(Place::Puback)?),
-            PacketType::Pubrec => Self::Pubrec(ack(Place::Pubrec)?),
-            PacketType::Pubrel => Self::Pubrel(ack(Place::Pubrel)?),
-            PacketType::Pubcomp => Self::Pubcomp(ack(Place::Pubcomp)?),
-            PacketType::Pingreq => empty(body, Self::Pingreq)?,
-            PacketType::Pingresp => empty(body, Self::Pingresp)?,
-            PacketType::Connect => Self::Connect(Connect::decode(decoder, header, body)?),
-            PacketType::Connack => Self::Connack(Connack::decode(decoder, body)?),
-            PacketType::Subscribe => Self::Subscribe(Subscribe::decode(decoder, body)?),
-            PacketType::Suback => Self::Suback(suback(Place::Suback)?),
-            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(decoder, body)?),
-            PacketType::Unsuback => Self::Unsuback(suback(Place::Unsuback)?),
-            PacketType::Disconnect => Self::Disconnect(Disconnect::decode(decoder, body)?),
-            PacketType::Auth => Self::Auth(Auth::decode(decoder, body)?),
-        })
+    ) -> Result<Decoded<'a>, Error> {
+        let packet = move |packet| Ok(Decoded::Packet(packet, header.packet_length()));
+        let ack = move |place| Ack::decode(decoder, place, header.packet_type, body);
+        let suback = move |place| Suback::decode(decoder, place, header.packet_type, body);
+        match header.packet_type {
+            PacketType::Publish => {
+                packet(Self::Publish(Publish::decode(decoder, header.flags, body)?))
+            }
+            PacketType::Puback => packet(Self::Puback(ack(Place::Puback)?)),
+            PacketType::Pubrec => packet(Self::Pubrec(ack(Place::Pubrec)?)),
+            PacketType::Pubrel => packet(Self::Pubrel(ack(Place::Pubrel)?)),
+            PacketType::Pubcomp => packet(Self::Pubcomp(ack(Place::Pubcomp)?)),
+            PacketType::Pingreq => packet(empty(body, Self::Pingreq)?),
+            PacketType::Pingresp => packet(empty(body, Self::Pingresp)?),
+            PacketType::Connect => packet(Self::Connect(Connect::decode(decoder, &header, body)?)),
+            PacketType::Connack => packet(Self::Connack(Connack::decode(decoder, body)?)),
+            PacketType::Subscribe => packet(Self::Subscribe(Subscribe::decode(decoder, body)?)),
+            PacketType::Suback => packet(Self::Suback(suback(Place::Suback)?)),
+            PacketType::Unsubscribe => {
+                packet(Self::Unsubscribe(Unsubscribe::decode(decoder, body)?))
+            }
+            PacketType::Unsuback => packet(Self::Unsuback(suback(Place::Unsuback)?)),
+            PacketType::Disconnect => packet(Self::Disconnect(Disconnect::decode(decoder, body)?)),
+            PacketType::Auth => packet(Self::Auth(Auth::decode(decoder, body)?)),
+        }
     }
 
     /// The packet's type.

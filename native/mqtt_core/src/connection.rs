@@ -153,7 +153,7 @@ impl Connection {
             State::Connected => self.receive_packet(input, session, output),
             State::AwaitingConnect => self.receive_connect(input, output),
             State::Authenticating => self.receive_authentication(input, output),
-            State::Deciding | State::Closed => return Ok(Received::Held),
+            State::Deciding | State::Closed => Ok(Received::Held),
         };
         match received {
             Ok(Received::Event(..) | Received::Handled(_)) => self.last_packet = now,
@@ -174,54 +174,54 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<Received<'a>, Close> {
-        let (packet, length) = match self.decoder.decode(input)? {
-            Decoded::Packet(packet, length) => (packet, length),
-            Decoded::Incomplete(length) => return Ok(Received::Incomplete(length)),
+        // Looked at where it lies: to move what may be any packet takes longer than to check a small one.
+        let decoded = self.decoder.decode(input);
+        let (packet, length) = match &decoded {
+            Ok(Decoded::Packet(packet, length)) => (packet, *length),
+            Ok(Decoded::Incomplete(length)) => return Ok(Received::Incomplete(*length)),
+            Err(error) => return Err((*error).into()),
         };
-        let event = match packet {
-            Packet::Publish(publish) => {
-                return self.receive_publish(publish, length, session, output);
-            }
+        match packet {
+            Packet::Publish(publish) => self.receive_publish(publish, length, session, output),
             Packet::Puback(ack) => {
-                self.receive_puback(ack, session)?;
-                return Ok(Received::Handled(length));
+                self.receive_puback(*ack, session)?;
+                Ok(Received::Handled(length))
             }
             Packet::Pubrec(ack) => {
-                self.receive_pubrec(ack, session, output)?;
-                return Ok(Received::Handled(length));
+                self.receive_pubrec(*ack, session, output)?;
+                Ok(Received::Handled(length))
             }
             Packet::Pubrel(ack) => {
-                self.receive_pubrel(ack, session, output)?;
-                return Ok(Received::Handled(length));
+                self.receive_pubrel(*ack, session, output)?;
+                Ok(Received::Handled(length))
             }
             Packet::Pubcomp(ack) => {
-                self.receive_pubcomp(ack, session)?;
-                return Ok(Received::Handled(length));
+                self.receive_pubcomp(*ack, session)?;
+                Ok(Received::Handled(length))
             }
             Packet::Subscribe(subscribe) => {
-                self.check_subscribe(&subscribe)?;
-                self.remember_subscribe(&subscribe, session);
-                Event::Subscribe(subscribe)
+                self.check_subscribe(subscribe)?;
+                self.remember_subscribe(subscribe, session);
+                Ok(Received::Event(Event::Subscribe(*subscribe), length))
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.remember_unsubscribe(&unsubscribe, session);
-                Event::Unsubscribe(unsubscribe)
+                self.remember_unsubscribe(unsubscribe, session);
+                Ok(Received::Event(Event::Unsubscribe(*unsubscribe), length))
             }
-            Packet::Pingreq => Event::Pingreq,
+            Packet::Pingreq => Ok(Received::Event(Event::Pingreq, length)),
             Packet::Auth(auth) => {
-                self.receive_auth(&auth)?;
-                Event::Auth(auth)
+                self.receive_auth(auth)?;
+                Ok(Received::Event(Event::Auth(*auth), length))
             }
             Packet::Disconnect(disconnect) => {
-                self.receive_disconnect(&disconnect, session)?;
-                Event::Disconnect(disconnect)
+                self.receive_disconnect(disconnect, session)?;
+                Ok(Received::Event(Event::Disconnect(*disconnect), length))
             }
-            Packet::Connect(_) => return Err(Violation::SecondConnect.into()),
+            Packet::Connect(_) => Err(Violation::SecondConnect.into()),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
-                return Err(Violation::UnexpectedPacket.into());
+                Err(Violation::UnexpectedPacket.into())
             }
-        };
-        Ok(Received::Event(event, length))
+        }
     }
 
     fn receive_disconnect(

@@ -12,7 +12,7 @@ impl Connection {
     /// A message from the client.
     pub(crate) fn receive_publish<'a>(
         &mut self,
-        publish: Publish<'a>,
+        publish: &Publish<'a>,
         length: usize,
         session: &mut Session,
         output: &mut impl BufMut,
@@ -28,12 +28,12 @@ impl Connection {
                 match session.received.get(&id) {
                     // The application has it already [MQTT-4.3.3-10].
                     Some(ReceivedId::Recorded) => {
-                        self.resolve_alias(&publish)?;
+                        self.resolve_alias(publish)?;
                         self.put_ack(Packet::Pubrec, Ack::new(id), output)?;
                         return Ok(Received::Handled(length));
                     }
                     Some(ReceivedId::Pending) => {
-                        self.resolve_alias(&publish)?;
+                        self.resolve_alias(publish)?;
                         return Ok(Received::Handled(length));
                     }
                     None => {}
@@ -47,16 +47,16 @@ impl Connection {
             if self.unanswered.len() >= usize::from(self.config.receive_maximum) {
                 return Ok(Received::Full);
             }
-            self.resolve_alias(&publish)?;
+            self.resolve_alias(publish)?;
             self.incoming = self.incoming.saturating_add(1);
             self.unanswered.push_back((id, publish.qos));
             if publish.qos == Qos::ExactlyOnce {
                 session.received.insert(id, ReceivedId::Pending);
             }
         } else {
-            self.resolve_alias(&publish)?;
+            self.resolve_alias(publish)?;
         }
-        Ok(Received::Event(Event::Publish(publish), length))
+        Ok(Received::Event(Event::Publish(*publish), length))
     }
 
     /// Remembers or looks up the topic of an alias (MQTT 5.0, section 3.3.2.3.4).

@@ -97,22 +97,23 @@ impl<'a> Batch<'a> {
             }
             turns += 1;
             let rest = source.bytes().get(at..).unwrap_or_default();
-            match connection.receive(self.now, rest, session, &mut self.output) {
+            // Looked at where it lies, as any event is large.
+            match &connection.receive(self.now, rest, session, &mut self.output) {
                 // Alone it is answered here, and behind other events by the owner, in its turn.
                 Ok(Received::Event(Event::Pingreq, length)) if self.events.is_empty() => {
                     connection.pingresp(&mut self.output);
                     at += length;
                 }
                 Ok(Received::Event(event, length)) => {
-                    let event = self.event(&event, connection, &mut topic, source);
+                    let event = self.event(event, connection, &mut topic, source);
                     self.events.push(event.as_c_arg());
                     at += length;
                 }
-                Ok(Received::Incomplete(length)) => break Stop::Incomplete(length),
+                Ok(Received::Incomplete(length)) => break Stop::Incomplete(*length),
                 Ok(Received::Handled(length)) => at += length,
                 Ok(Received::Full) => break Stop::Full,
                 Ok(Received::Held) => break Stop::Held,
-                Err(close) => break Stop::Close(close),
+                Err(close) => break Stop::Close(*close),
             }
         };
         self.size += at - start;

@@ -10,10 +10,11 @@ pub(crate) fn decode(messages: usize, version: Version, wire: &[u8]) {
     let buffer = wire.repeat(BATCH);
     for _ in 0..messages / BATCH {
         let mut rest = black_box(&buffer[..]);
-        while let Decoded::Packet(packet, length) = decoder.decode(rest).unwrap() {
+        while let Ok(Decoded::Packet(packet, length)) = &decoder.decode(rest) {
             black_box(packet);
-            rest = rest.get(length..).unwrap();
+            rest = rest.get(*length..).unwrap();
         }
+        assert_eq!(rest, []);
     }
 }
 

@@ -33,17 +33,16 @@ impl Server {
     fn receive(&mut self, buffer: &[u8]) {
         let mut rest = black_box(buffer);
         loop {
-            let output = &mut self.output;
-            match self.connection.receive(1, rest, &mut self.session, output).unwrap() {
-                Received::Event(event, length) => {
+            match &self.connection.receive(1, rest, &mut self.session, &mut self.output) {
+                Ok(Received::Event(event, length)) => {
                     black_box(event);
-                    rest = rest.get(length..).unwrap();
+                    rest = rest.get(*length..).unwrap();
                     if let Event::Connect(_) = event {
                         return;
                     }
                 }
-                Received::Handled(length) => rest = rest.get(length..).unwrap(),
-                Received::Incomplete(_) if rest.is_empty() => return,
+                Ok(Received::Handled(length)) => rest = rest.get(*length..).unwrap(),
+                Ok(Received::Incomplete(_)) if rest.is_empty() => return,
                 other => panic!("{other:?}"),
             }
         }
