@@ -11,27 +11,39 @@ defmodule Bench.Run do
 
   @switches [
     only: :string,
+    servers: :string,
     seconds: :float,
     warm_up: :float,
     repeat: :integer,
     quick: :boolean
   ]
 
-  @defaults %{quick: false, only: nil, seconds: 3.0, warm_up: 1.0, repeat: 3, tries: 5}
-  @quick %{@defaults | seconds: 0.5, warm_up: 0.3, repeat: 1, tries: 1}
+  @defaults %{
+    quick: false,
+    only: nil,
+    servers: nil,
+    seconds: 3.0,
+    warm_up: 1.0,
+    repeat: 3,
+    tries: 5
+  }
+  # With little time, the most telling servers.
+  @quick %{@defaults | servers: "this,buffer", seconds: 0.5, warm_up: 0.3, repeat: 1, tries: 1}
 
   def main(arguments) do
     {options, []} = OptionParser.parse!(arguments, strict: @switches)
     options = Map.merge(if(options[:quick], do: @quick, else: @defaults), Map.new(options))
+    options = %{options | servers: chosen(options.servers)}
     workloads = Workloads.all(options.only)
+    servers = used(workloads, options)
 
     directory = Path.join(System.tmp_dir!(), "mqtt-bench-#{System.pid()}")
     File.mkdir_p!(directory)
 
     try do
-      {load, modules} = Build.all(directory)
+      {load, modules} = Build.all(servers, directory)
       setup = %{load: load, modules: modules, directory: directory}
-      Table.describe(workloads, options)
+      Table.describe(servers, options)
       cells = Enum.reduce(workloads, %{}, &measure(&1, setup, options, &2))
       if failed?(cells), do: System.at_exit(fn _ -> System.halt(1) end)
     after
@@ -39,10 +51,25 @@ defmodule Bench.Run do
     end
   end
 
+  defp chosen(nil), do: Servers.keys()
+
+  defp chosen(names) do
+    for name <- String.split(names, ",") do
+      Enum.find(Servers.keys(), &("#{&1}" == name)) ||
+        raise "The servers are #{Enum.join(Servers.keys(), ", ")}."
+    end
+  end
+
+  defp used(workloads, options) do
+    workloads
+    |> Enum.flat_map(fn {_, _, row} -> Workloads.servers(row, options.servers) end)
+    |> Servers.installed()
+  end
+
   # One server after the other, and again, so that a machine that slows down slows all of them. Adds
   # what was measured to that of the workloads before.
   defp measure({name, _, row} = workload, setup, options, before) do
-    servers = row |> Workloads.servers(options) |> Servers.installed()
+    servers = row |> Workloads.servers(options.servers) |> Servers.installed()
 
     rounds =
       for round <- 1..options.repeat do

@@ -7,9 +7,17 @@ defmodule Bench.Build do
   @bench Path.expand("..", __DIR__)
   @root Path.expand("../..", __DIR__)
 
-  @doc "The load generator's program, and the directories of the modules of both libraries."
-  def all(directory) do
-    {load(), %{ours: ours(), baseline: baseline(directory)}}
+  @doc "The load generator's program, and the directories of the modules of the libraries."
+  def all(servers, directory) do
+    runners = servers |> Enum.map(&elem(&1, 2)) |> Enum.uniq()
+
+    {load(),
+     for(
+       runner <- runners,
+       runner != :program,
+       into: %{},
+       do: {runner, modules(runner, directory)}
+     )}
   end
 
   defp load do
@@ -19,7 +27,7 @@ defmodule Bench.Build do
     Path.join(target, "release/load")
   end
 
-  defp ours do
+  defp modules(:ours, _directory) do
     build = System.get_env("MIX_BUILD_PATH", Path.join(@root, "_build/prod"))
     options = [cd: @root, env: [{"MIX_ENV", "prod"}, {"MIX_BUILD_PATH", build}]]
     Command.run!("mix", ["compile"], options)
@@ -27,7 +35,7 @@ defmodule Bench.Build do
   end
 
   # In a virtual machine of its own, and without standard input, because Mix may ask.
-  defp baseline(directory) do
+  defp modules(:baseline, directory) do
     script = ~s(exec elixir "$0" "$1" </dev/null)
     output = Command.run!("sh", ["-c", script, Path.join(@bench, "baseline.exs"), directory])
     output |> String.split("\n", trim: true) |> List.last()

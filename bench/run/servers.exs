@@ -25,6 +25,9 @@ defmodule Bench.Servers do
   @patience 5_000
   @look 20
 
+  @doc "The keys of all."
+  def keys, do: Enum.map(@servers, &elem(&1, 0))
+
   @doc "Those that are installed, of these keys."
   def installed(keys) do
     for {key, _, runner, [program | _], _} = server <- @servers,

@@ -2,14 +2,14 @@ defmodule Bench.Table do
   @moduledoc false
   # Prints what was measured, as Markdown.
 
-  alias Bench.{Command, Servers, Workloads}
+  alias Bench.Command
 
   @mebibyte 1_048_576
   # From so many connections on, what one of them takes can be told.
   @many 50
 
   @doc "What was measured where, and the head of the table."
-  def describe(workloads, options) do
+  def describe(servers, options) do
     IO.puts("""
     # Results
 
@@ -27,13 +27,13 @@ defmodule Bench.Table do
     Servers:
     """)
 
-    for {_, name, _, _, settings} <- used_servers(workloads, options) do
+    for {_, name, _, _, settings} <- servers do
       IO.puts("  * `#{name}`: #{settings}")
     end
 
     IO.puts("""
 
-    | Workload | Server | Messages/s | × this | CPU µs/message | × this | RSS MiB | Peak MiB | KiB/connection | Latency µs, p50 / p99 / p99.9 / max | Besides |
+    | Workload | Server | Messages/s | × first | CPU µs/message | × first | RSS MiB | Peak MiB | KiB/connection | Latency µs, p50 / p99 / p99.9 / max | Besides |
     | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\
     """)
   end
@@ -120,15 +120,6 @@ defmodule Bench.Table do
   defp number(value), do: :erlang.float_to_binary(value, decimals: 3)
 
   ## Where
-
-  defp used_servers(workloads, options) do
-    keys =
-      workloads
-      |> Enum.flat_map(fn {_, _, row} -> Workloads.servers(row, options) end)
-      |> Enum.uniq()
-
-    Servers.installed(keys)
-  end
 
   defp processor do
     [_, model] = Regex.run(~r/^model name\s*: (.*)$/m, File.read!("/proc/cpuinfo"))

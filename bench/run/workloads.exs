@@ -1,6 +1,6 @@
 defmodule Bench.Workloads do
   @moduledoc false
-  # Name, arguments of the load generator, and options: `servers` if not all, `flags` for the emulators,
+  # Name, arguments of the load generator, and options: `servers` if not all but `nodelay`, `flags` for the emulators,
   # `handler` for the servers of this library, `qos_0` to name the workload that is the same at QoS 0,
   # and `quick` for further arguments when there is little time.
 
@@ -29,7 +29,6 @@ defmodule Bench.Workloads do
   ]
 
   @servers @elixir ++ @brokers
-  @quick [:this, :buffer]
 
   @doc "All, or those of these names."
   def all(nil), do: @workloads
@@ -41,9 +40,8 @@ defmodule Bench.Workloads do
     Enum.filter(@workloads, &(elem(&1, 0) in names))
   end
 
-  @doc "The servers that a workload is for; only the most telling ones when there is little time."
-  def servers(workload, %{quick: quick}) do
-    servers = Keyword.get(workload, :servers, @servers)
-    if quick, do: Enum.filter(servers, &(&1 in @quick)), else: servers
+  @doc "The keys of the servers that a workload is for, and `chosen`."
+  def servers(workload, chosen) do
+    workload |> Keyword.get(:servers, @servers) |> Enum.filter(&(&1 in chosen))
   end
 end
