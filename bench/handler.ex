@@ -27,7 +27,8 @@ defmodule Bench.Handler do
     {:ok, state, List.duplicate(publish, count)}
   end
 
-  def handle_publish("fan-out" = topic, message, _opts, state) do
+  # Any other goes to its subscribers.
+  def handle_publish(topic, message, _opts, state) do
     Registry.dispatch(@subscribers, topic, fn subscribers ->
       for {pid, _} <- subscribers, do: send(pid, {:deliver, topic, message})
     end)

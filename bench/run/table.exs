@@ -6,7 +6,7 @@ defmodule Bench.Table do
 
   @mebibyte 1_048_576
   # From so many connections on, what one of them takes can be told.
-  @many 50
+  @many 500
 
   @doc "What was measured where, and the head of the table."
   def describe(servers, options) do
@@ -71,7 +71,7 @@ defmodule Bench.Table do
   end
 
   defp rate([%{"target" => target} | _] = cell),
-    do: "#{round(median(cell, "rate"))} of #{round(target)}"
+    do: "#{round(median(cell, "achieved"))} of #{round(target)}"
 
   defp rate(cell), do: round(median(cell, "rate"))
 

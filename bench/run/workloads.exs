@@ -7,6 +7,9 @@ defmodule Bench.Workloads do
   @ours [:this, :listener]
   @elixir @ours ++ [:baseline, :buffer]
   @brokers [:mosquitto, :rumqttd]
+  @servers @elixir ++ @brokers
+  # Where Nagle's algorithm makes a difference.
+  @nagle @elixir ++ [:nodelay] ++ @brokers
   @no_busy_wait "+sbwt none +sbwtdcpu none +sbwtdio none"
 
   @workloads [
@@ -16,19 +19,27 @@ defmodule Bench.Workloads do
     {"flood-64-out", ~w(flood-out), servers: @elixir},
     {"flood-64-out-qos-1", ~w(flood-out --qos 1), servers: @ours, qos_0: "flood-64-out"},
     {"flood-64-out-qos-2", ~w(flood-out --qos 2), servers: @ours, qos_0: "flood-64-out"},
+    {"flood-64-100", ~w(flood --connections 100), []},
     {"flood-1k", ~w(flood --size 1024), []},
-    {"flood-64k", ~w(flood --size 65536), []},
-    {"paced", ~w(paced), servers: @elixir},
-    {"paced-no-busy-wait", ~w(paced), servers: @elixir, flags: @no_busy_wait},
+    {"flood-64k", ~w(flood --size 65536 --connections 4), []},
     {"echo", ~w(echo), []},
-    {"fan-out-1", ~w(fan-out --window 1), []},
-    {"fan-out-32", ~w(fan-out --window 32), []},
+    {"echo-50", ~w(echo --connections 50), []},
+    {"paced-5k", ~w(paced --rate 5000), servers: @nagle},
+    {"paced-5k-no-busy-wait", ~w(paced --rate 5000), servers: @elixir, flags: @no_busy_wait},
+    {"paced-20k", ~w(paced --rate 20000), servers: @nagle},
+    {"paced-20k-no-busy-wait", ~w(paced --rate 20000), servers: @elixir, flags: @no_busy_wait},
+    {"pairs", ~w(pairs), servers: @nagle},
+    {"fan-out-100-one", ~w(fan-out --window 1), []},
+    {"fan-out-100", ~w(fan-out --window 32), servers: @nagle},
+    {"fan-out-1000", ~w(fan-out --window 32 --subscribers 1000), servers: @nagle},
+    {"fan-out-100-native", ~w(fan-out --window 32), servers: @ours, handler: "native"},
+    {"fan-out-1000-native", ~w(fan-out --window 32 --subscribers 1000),
+     servers: @ours, handler: "native"},
+    {"mixed", ~w(mixed), quick: ~w(--calm 0.5)},
     {"connect", ~w(connect), []},
     {"idle", ~w(idle), quick: ~w(--wait 3)},
     {"churn", ~w(churn), quick: ~w(--early 5000 --connections 20000)}
   ]
-
-  @servers @elixir ++ @brokers
 
   @doc "All, or those of these names."
   def all(nil), do: @workloads

@@ -2,7 +2,9 @@
 
 use crate::client::PATIENCE;
 use hdrhistogram::Histogram;
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Of a latency, that are kept.
@@ -12,10 +14,22 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999
 
 pub(crate) struct Latency(Histogram<u64>);
 
+/// That many record.
+pub(crate) type Shared = Rc<RefCell<Latency>>;
+
 impl Latency {
     pub(crate) fn new() -> io::Result<Self> {
         let longest = PATIENCE.as_nanos() as u64;
         Histogram::new_with_max(longest, DIGITS).map(Self).map_err(io::Error::other)
+    }
+
+    pub(crate) fn shared() -> io::Result<Shared> {
+        Ok(Rc::new(RefCell::new(Self::new()?)))
+    }
+
+    /// What was recorded. Behind it there is nothing.
+    pub(crate) fn take(shared: &Shared) -> io::Result<Self> {
+        Ok(shared.replace(Self::new()?))
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {

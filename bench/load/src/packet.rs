@@ -4,6 +4,7 @@ use mqtt_codec::{
     Connect, Packet, PacketId, Properties, Publish, Qos, Subscribe, SubscriptionOptions,
     SubscriptionsBuf, Version,
 };
+use std::io;
 
 pub(crate) const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 pub(crate) const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
@@ -75,6 +76,12 @@ pub(crate) fn subscribe(filter: &str) -> Vec<u8> {
         properties: Properties::EMPTY,
         subscriptions: subscriptions.as_subscriptions(),
     }))
+}
+
+/// The server does not keep to the protocol.
+pub(crate) fn unexpected(packet: &[u8]) -> io::Error {
+    let start = &packet[..packet.len().min(16)];
+    io::Error::other(format!("unexpected packet: {start:02X?}"))
 }
 
 fn encode(packet: &Packet<'_>) -> Vec<u8> {

@@ -4,13 +4,17 @@ mod churn;
 mod connect;
 mod cycles;
 mod echo;
+mod echoer;
 mod exchange;
 mod fan_out;
 mod flood;
 mod flood_acknowledged;
 mod flood_out;
 mod idle;
+mod mixed;
 mod paced;
+mod pairs;
+mod peers;
 
 use crate::Server;
 use crate::latency::Latency;
@@ -39,7 +43,7 @@ pub(crate) trait Workload {
 }
 
 /// Its name and value.
-pub(crate) type Figure = (&'static str, f64);
+pub(crate) type Figure = (String, f64);
 
 pub(crate) struct Outcome {
     /// Messages that the server has dealt with: those it received, or delivered in a fan-out.
@@ -93,19 +97,42 @@ pub(crate) enum Kind {
         #[arg(long, default_value = "0", value_parser = qos())]
         qos: Qos,
     },
-    /// Publishes at a fixed rate, spread over the connections; one more connection measures how
-    /// long an echo takes meanwhile.
+    /// Publishes at a fixed rate, spread over the connections, each of which gets its messages back.
     Paced {
         #[arg(long, default_value_t = 500)]
         connections: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
         /// Messages a second, of all connections together.
-        #[arg(long, default_value_t = 20_000)]
+        #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u32).range(1..))]
         rate: u32,
     },
-    /// One connection publishes, waits until the server published it back, and starts again.
+    /// Connections with a message a second, which they get back, beside one that publishes as fast as
+    /// the server reads.
+    Mixed {
+        #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
+        connections: u32,
+        /// Of the messages of the one.
+        #[arg(long, default_value_t = 65_536)]
+        size: usize,
+        /// How long to measure without it before, in seconds.
+        #[arg(long, default_value_t = 2.0)]
+        calm: f64,
+    },
+    /// Publishers, each to a subscriber of its own.
+    Pairs {
+        #[arg(long, default_value_t = 10)]
+        pairs: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        /// Messages of a pair on the way, at most.
+        #[arg(long, default_value_t = 32)]
+        window: u64,
+    },
+    /// Connections publish, wait until the server published it back, and start again.
     Echo {
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
     },
@@ -145,7 +172,15 @@ impl Kind {
             Self::Paced { connections, size, rate } => {
                 Box::new(paced::Paced::start(server, connections, size, rate)?)
             }
-            Self::Echo { size } => Box::new(echo::Echo::start(server, size)?),
+            Self::Mixed { connections, size, calm } => {
+                let calm = Duration::from_secs_f64(calm);
+                Box::new(mixed::Mixed::start(server, connections, size, calm)?)
+            }
+            Self::Pairs { pairs, size, window } => {
+                Box::new(pairs::start(port, pairs, size, window)?)
+            }
+            Self::Echo { connections: 1, size } => Box::new(echo::Echo::start(server, size)?),
+            Self::Echo { connections, size } => Box::new(echoer::start(server, connections, size)?),
             Self::FanOut { subscribers, size, window } => {
                 Box::new(fan_out::FanOut::start(port, subscribers, size, window)?)
             }

@@ -59,8 +59,8 @@ impl Workload for Churn {
 
     fn finish(&mut self) -> io::Result<Vec<Figure>> {
         Ok(vec![
-            ("resident_early", self.resident_early as f64),
-            ("resident_late", self.resident()? as f64),
+            ("resident_early".to_owned(), self.resident_early as f64),
+            ("resident_late".to_owned(), self.resident()? as f64),
         ])
     }
 }

@@ -21,27 +21,20 @@ impl Echo {
         }
         Ok(Self { client, packet: packet::publish("echo", size) })
     }
-
-    /// One round trip after the other, with a pause between them, until `end`.
-    pub(super) fn run_until(&mut self, end: Instant, pause: Duration) -> io::Result<Outcome> {
-        let mut latency = Latency::new()?;
-        let mut start = Instant::now();
-        while start < end {
-            self.client.write(&self.packet)?;
-            self.client.expect(&self.packet)?;
-            latency.record(start.elapsed());
-            if !pause.is_zero() {
-                std::thread::sleep(pause);
-            }
-            start = Instant::now();
-        }
-        Ok(Outcome { messages: latency.count(), latency: Some(latency) })
-    }
 }
 
 impl Workload for Echo {
     fn run(&mut self, duration: Duration) -> io::Result<Outcome> {
-        self.run_until(Instant::now() + duration, Duration::ZERO)
+        let mut latency = Latency::new()?;
+        let mut start = Instant::now();
+        let end = start + duration;
+        while start < end {
+            self.client.write(&self.packet)?;
+            self.client.expect(&self.packet)?;
+            latency.record(start.elapsed());
+            start = Instant::now();
+        }
+        Ok(Outcome { messages: latency.count(), latency: Some(latency) })
     }
 
     fn connections(&self) -> usize {

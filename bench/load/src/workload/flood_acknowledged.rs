@@ -1,7 +1,9 @@
 //! As many messages of QoS 1 or 2 as the server acknowledges.
 
-use super::exchange::{Dialogue, Exchange, unexpected};
-use crate::packet;
+use super::exchange::Exchange;
+use super::peers::Dialogue;
+use crate::client::Client;
+use crate::packet::{self, unexpected};
 use mqtt_codec::{PacketId, Qos};
 use std::io;
 use std::rc::Rc;
@@ -17,7 +19,7 @@ pub(super) fn start(
     let packet = |id| packet::publish_with("ignore", qos, PacketId::new(id), &payload);
     let packets: Rc<[u8]> = (1..=window).flat_map(packet).collect();
     let packet_size = packets.len() / usize::from(window);
-    Exchange::start(port, connections, || Publisher {
+    let publisher = || Publisher {
         qos,
         window: window.into(),
         packets: packets.clone(),
@@ -25,7 +27,9 @@ pub(super) fn start(
         sent: 0,
         recorded: 0,
         completed: 0,
-    })
+    };
+    let clients = Client::connect_many(port, connections)?;
+    Exchange::new(clients.into_iter().map(|client| (client, publisher())), None)
 }
 
 /// Its messages have the packet identifiers from 1 to the window's size, again and again, and the

@@ -1,7 +1,9 @@
 //! As many messages as the server publishes.
 
-use super::exchange::{Dialogue, Exchange, unexpected};
-use crate::packet;
+use super::exchange::Exchange;
+use super::peers::Dialogue;
+use crate::client::Client;
+use crate::packet::{self, unexpected};
 use mqtt_codec::{PacketId, Qos};
 use std::io;
 
@@ -26,7 +28,7 @@ pub(super) fn start(
     let mut head = packet::publish_with("flood", qos, id, &payload);
     head.truncate(head.len() - size - id_size);
 
-    Exchange::start(port, connections, || Subscriber {
+    let subscriber = || Subscriber {
         qos,
         request: packet::publish_with("flood", Qos::AtMostOnce, None, &request),
         head: head.clone(),
@@ -36,7 +38,9 @@ pub(super) fn start(
         completed: 0,
         unreleased: vec![false; usize::from(u16::MAX) + 1].into_boxed_slice(),
         unreleased_count: 0,
-    })
+    };
+    let clients = Client::connect_many(port, connections)?;
+    Exchange::new(clients.into_iter().map(|client| (client, subscriber())), None)
 }
 
 /// Asks for messages with small messages, which the handler answers with as many as they say.

@@ -42,6 +42,6 @@ impl Workload for Idle {
         thread::sleep(self.wait);
         let resident = Usage::now(self.pid)?.resident;
         Client::settle(&mut self.clients)?;
-        Ok(vec![("resident_idle", resident as f64)])
+        Ok(vec![("resident_idle".to_owned(), resident as f64)])
     }
 }
