@@ -28,13 +28,13 @@ defmodule Bench.Run do
     tries: 5
   }
   # With little time, the most telling servers.
-  @quick %{@defaults | servers: "this,buffer", seconds: 0.5, warm_up: 0.3, repeat: 1, tries: 1}
+  @quick %{@defaults | servers: "this,buffer", seconds: 0.5, warm_up: 0.2, repeat: 1, tries: 1}
 
   def main(arguments) do
     {options, []} = OptionParser.parse!(arguments, strict: @switches)
     options = Map.merge(if(options[:quick], do: @quick, else: @defaults), Map.new(options))
     options = %{options | servers: chosen(options.servers)}
-    workloads = Workloads.all(options.only)
+    workloads = Workloads.all(options)
     servers = used(workloads, options)
 
     directory = Path.join(System.tmp_dir!(), "mqtt-bench-#{System.pid()}")

@@ -36,7 +36,13 @@ defmodule Bench.Cell do
     end
   end
 
-  defp quick(workload, %{quick: true}), do: Keyword.get(workload, :quick, [])
+  defp quick(workload, %{quick: true}) do
+    case Keyword.get(workload, :quick, []) do
+      :never -> []
+      arguments -> arguments
+    end
+  end
+
   defp quick(_workload, _options), do: []
 
   defp load(running, load, setup, options) do

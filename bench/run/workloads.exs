@@ -1,8 +1,8 @@
 defmodule Bench.Workloads do
   @moduledoc false
-  # Name, arguments of the load generator, and options: `servers` if not all but `nodelay`, `flags` for the emulators,
-  # `handler` for the servers of this library, `qos_0` to name the workload that is the same at QoS 0,
-  # and `quick` for further arguments when there is little time.
+  # Name, arguments of the load generator, and options: `servers` if not all but `nodelay`, `flags` for
+  # the emulators, `handler` for the servers of this library, `qos_0` to name the workload that is the
+  # same at QoS 0, and `quick` for further arguments when there is little time, or `:never`.
 
   @ours [:this, :listener]
   @elixir @ours ++ [:baseline, :buffer]
@@ -19,13 +19,14 @@ defmodule Bench.Workloads do
     {"flood-64-out", ~w(flood-out), servers: @elixir},
     {"flood-64-out-qos-1", ~w(flood-out --qos 1), servers: @ours, qos_0: "flood-64-out"},
     {"flood-64-out-qos-2", ~w(flood-out --qos 2), servers: @ours, qos_0: "flood-64-out"},
-    {"flood-64-100", ~w(flood --connections 100), []},
+    {"flood-64-100", ~w(flood --connections 100), quick: :never},
     {"flood-1k", ~w(flood --size 1024), []},
     {"flood-64k", ~w(flood --size 65536 --connections 4), []},
     {"echo", ~w(echo), []},
     {"echo-50", ~w(echo --connections 50), []},
-    {"paced-5k", ~w(paced --rate 5000), servers: @nagle},
-    {"paced-5k-no-busy-wait", ~w(paced --rate 5000), servers: @elixir, flags: @no_busy_wait},
+    {"paced-5k", ~w(paced --rate 5000), servers: @nagle, quick: :never},
+    {"paced-5k-no-busy-wait", ~w(paced --rate 5000),
+     servers: @elixir, flags: @no_busy_wait, quick: :never},
     {"paced-20k", ~w(paced --rate 20000), servers: @nagle},
     {"paced-20k-no-busy-wait", ~w(paced --rate 20000), servers: @elixir, flags: @no_busy_wait},
     {"pairs", ~w(pairs), servers: @nagle},
@@ -38,13 +39,15 @@ defmodule Bench.Workloads do
     {"mixed", ~w(mixed), quick: ~w(--calm 0.5)},
     {"connect", ~w(connect), []},
     {"idle", ~w(idle), quick: ~w(--wait 3)},
-    {"churn", ~w(churn), quick: ~w(--early 5000 --connections 20000)}
+    {"churn", ~w(churn), quick: ~w(--early 2000 --connections 10000)}
   ]
 
-  @doc "All, or those of these names."
-  def all(nil), do: @workloads
+  @doc "All that there is time for, or those of these names."
+  def all(%{only: nil, quick: quick}) do
+    Enum.reject(@workloads, fn {_, _, options} -> quick and options[:quick] == :never end)
+  end
 
-  def all(names) do
+  def all(%{only: names}) do
     names = String.split(names, ",")
     known = Enum.map(@workloads, &elem(&1, 0))
     if names -- known != [], do: raise("The workloads are #{Enum.join(known, ", ")}.")
