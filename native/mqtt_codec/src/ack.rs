@@ -22,6 +22,7 @@ impl<'a> Ack<'a> {
         Self { packet_id, reason: ReasonCode::SUCCESS, properties: Properties::EMPTY }
     }
 
+    #[inline]
     pub(crate) fn decode(
         decoder: &Decoder,
         place: Place,
@@ -29,20 +30,14 @@ impl<'a> Ack<'a> {
         body: &'a [u8],
     ) -> Result<Self, Error> {
         let mut reader = Reader::new(body);
-        let mut ack = Self::new(reader.packet_id()?);
+        let packet_id = reader.packet_id()?;
         // Both may be left out (MQTT 5.0, sections 3.4.2.1 and 3.4.2.2.1).
-        if decoder.version >= Version::V5 && !reader.is_empty() {
-            ack.reason = ReasonCode(reader.u8()?);
-            if !ack.reason.allowed_in(packet_type) {
-                return Err(Error::InvalidReasonCode);
-            }
-            if !reader.is_empty() {
-                ack.properties =
-                    Properties::read(&mut reader, place, decoder.limits.user_properties)?;
-            }
-        }
-        reader.finish()?;
-        Ok(ack)
+        let (reason, properties) = if reader.is_empty() {
+            (ReasonCode::SUCCESS, Properties::EMPTY)
+        } else {
+            read_reason(decoder, place, packet_type, reader)?
+        };
+        Ok(Self { packet_id, reason, properties })
     }
 
     pub(crate) fn length(
@@ -76,6 +71,28 @@ impl<'a> Ack<'a> {
             self.properties.write(buffer);
         }
     }
+}
+
+fn read_reason<'a>(
+    decoder: &Decoder,
+    place: Place,
+    packet_type: PacketType,
+    mut reader: Reader<'a>,
+) -> Result<(ReasonCode, Properties<'a>), Error> {
+    if decoder.version < Version::V5 {
+        return Err(Error::TrailingBytes);
+    }
+    let reason = ReasonCode(reader.u8()?);
+    if !reason.allowed_in(packet_type) {
+        return Err(Error::InvalidReasonCode);
+    }
+    let properties = if reader.is_empty() {
+        Properties::EMPTY
+    } else {
+        Properties::read(&mut reader, place, decoder.limits.user_properties)?
+    };
+    reader.finish()?;
+    Ok((reason, properties))
 }
 
 #[cfg(test)]

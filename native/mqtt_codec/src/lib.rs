@@ -73,7 +73,7 @@ pub use error::Error;
 pub use fixed_header::{FixedHeader, PacketType};
 pub use packet::Packet;
 pub use properties::{Properties, PropertiesBuf};
-pub use property::{Kind, Place, Property, Value};
+pub use property::{Kind, Place, Property, PropertyIdentifier, Value};
 pub use publish::{Publish, Qos};
 pub use reason::ReasonCode;
 pub use suback::Suback;

@@ -36,26 +36,37 @@ impl<'a> Packet<'a> {
         body: &'a [u8],
     ) -> Result<Decoded<'a>, Error> {
         let packet = move |packet| Ok(Decoded::Packet(packet, header.packet_length()));
-        let ack = move |place| Ack::decode(decoder, place, header.packet_type, body);
-        let suback = move |place| Suback::decode(decoder, place, header.packet_type, body);
-        match header.packet_type {
+        let packet_type = header.packet_type;
+        match packet_type {
             PacketType::Publish => {
                 packet(Self::Publish(Publish::decode(decoder, header.flags, body)?))
             }
-            PacketType::Puback => packet(Self::Puback(ack(Place::Puback)?)),
-            PacketType::Pubrec => packet(Self::Pubrec(ack(Place::Pubrec)?)),
-            PacketType::Pubrel => packet(Self::Pubrel(ack(Place::Pubrel)?)),
-            PacketType::Pubcomp => packet(Self::Pubcomp(ack(Place::Pubcomp)?)),
+            PacketType::Puback => {
+                packet(Self::Puback(Ack::decode(decoder, Place::Puback, packet_type, body)?))
+            }
+            PacketType::Pubrec => {
+                packet(Self::Pubrec(Ack::decode(decoder, Place::Pubrec, packet_type, body)?))
+            }
+            PacketType::Pubrel => {
+                packet(Self::Pubrel(Ack::decode(decoder, Place::Pubrel, packet_type, body)?))
+            }
+            PacketType::Pubcomp => {
+                packet(Self::Pubcomp(Ack::decode(decoder, Place::Pubcomp, packet_type, body)?))
+            }
             PacketType::Pingreq => packet(empty(body, Self::Pingreq)?),
             PacketType::Pingresp => packet(empty(body, Self::Pingresp)?),
             PacketType::Connect => packet(Self::Connect(Connect::decode(decoder, &header, body)?)),
             PacketType::Connack => packet(Self::Connack(Connack::decode(decoder, body)?)),
             PacketType::Subscribe => packet(Self::Subscribe(Subscribe::decode(decoder, body)?)),
-            PacketType::Suback => packet(Self::Suback(suback(Place::Suback)?)),
+            PacketType::Suback => {
+                packet(Self::Suback(Suback::decode(decoder, Place::Suback, packet_type, body)?))
+            }
             PacketType::Unsubscribe => {
                 packet(Self::Unsubscribe(Unsubscribe::decode(decoder, body)?))
             }
-            PacketType::Unsuback => packet(Self::Unsuback(suback(Place::Unsuback)?)),
+            PacketType::Unsuback => {
+                packet(Self::Unsuback(Suback::decode(decoder, Place::Unsuback, packet_type, body)?))
+            }
             PacketType::Disconnect => packet(Self::Disconnect(Disconnect::decode(decoder, body)?)),
             PacketType::Auth => packet(Self::Auth(Auth::decode(decoder, body)?)),
         }

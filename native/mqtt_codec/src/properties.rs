@@ -1,7 +1,7 @@
 //! The properties of a packet (MQTT 5.0, section 2.2.2).
 
 use crate::reader::Reader;
-use crate::{Error, Place, Property, Version, varint};
+use crate::{Error, Place, Property, PropertyIdentifier, Version, varint};
 use bytes::BufMut;
 use core::fmt;
 
@@ -10,17 +10,17 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Properties<'a> {
     raw: &'a [u8],
+    /// Which there are, as bits by their identifiers.
+    present: u64,
 }
 
 impl<'a> Properties<'a> {
     /// No properties.
-    pub const EMPTY: Properties<'static> = Properties { raw: &[] };
+    pub const EMPTY: Properties<'static> = Properties { raw: &[], present: 0 };
 
     /// The bytes of [`as_bytes`](Self::as_bytes) again, checked for their place.
     pub fn from_bytes(bytes: &'a [u8], place: Place) -> Result<Self, Error> {
-        let properties = Self { raw: bytes };
-        properties.check(place, u16::MAX)?;
-        Ok(properties)
+        Ok(Self { raw: bytes, present: check(bytes, place, u16::MAX)? })
     }
 
     /// The bytes behind the Property Length.
@@ -33,6 +33,12 @@ impl<'a> Properties<'a> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.raw.is_empty()
+    }
+
+    /// Whether there is one with this identifier, which is known without reading them.
+    #[must_use]
+    pub const fn has(&self, identifier: PropertyIdentifier) -> bool {
+        self.present & bit(identifier as u8) != 0
     }
 
     /// The properties in the order of the packet.
@@ -49,41 +55,8 @@ impl<'a> Properties<'a> {
         max_user_properties: u16,
     ) -> Result<Self, Error> {
         let length = reader.varint()?;
-        let properties = Self { raw: reader.bytes(length as usize)? };
-        properties.check(place, max_user_properties)?;
-        Ok(properties)
-    }
-
-    pub(crate) fn check(&self, place: Place, max_user_properties: u16) -> Result<(), Error> {
-        let mut reader = Reader::new(self.raw);
-        let mut seen = 0_u64;
-        let mut user_properties = 0_u16;
-        while !reader.is_empty() {
-            let property = Property::read(&mut reader)?;
-            if property.places() & place as u16 == 0 {
-                return Err(Error::PropertyNotAllowed);
-            }
-            let bit = 1 << property.id();
-            if seen & bit != 0 && !property.repeats(place) {
-                return Err(Error::DuplicateProperty);
-            }
-            seen |= bit;
-            property.check_value()?;
-            if matches!(property, Property::UserProperty(_)) {
-                user_properties = user_properties.saturating_add(1);
-                if user_properties > max_user_properties {
-                    return Err(Error::TooManyUserProperties);
-                }
-            }
-        }
-        let authentication = |id: u8| seen & (1 << id) != 0;
-        if authentication(0x16) && !authentication(0x15) {
-            return Err(Error::AuthenticationDataWithoutMethod);
-        }
-        if place == Place::Auth && !authentication(0x15) {
-            return Err(Error::AuthenticationMethodMissing);
-        }
-        Ok(())
+        let raw = reader.bytes(length as usize)?;
+        Ok(Self { raw, present: check(raw, place, max_user_properties)? })
     }
 
     /// The bytes that the properties take with their length in front, if they may be written in
@@ -92,7 +65,7 @@ impl<'a> Properties<'a> {
         if version < Version::V5 {
             return if self.is_empty() { Ok(0) } else { Err(Error::NotInThisVersion) };
         }
-        self.check(place, u16::MAX)?;
+        check(self.raw, place, u16::MAX)?;
         if self.raw.len() > varint::MAX {
             return Err(Error::PacketTooLarge);
         }
@@ -116,6 +89,45 @@ impl<'a> Properties<'a> {
     }
 }
 
+/// Checks the properties for their place, and says which there are.
+fn check(raw: &[u8], place: Place, max_user_properties: u16) -> Result<u64, Error> {
+    let mut reader = Reader::new(raw);
+    let mut present = 0;
+    let mut user_properties = 0_u16;
+    while !reader.is_empty() {
+        let property = Property::read(&mut reader)?;
+        if property.places() & place as u16 == 0 {
+            return Err(Error::PropertyNotAllowed);
+        }
+        let bit = bit(property.id());
+        if present & bit != 0 && !property.repeats(place) {
+            return Err(Error::DuplicateProperty);
+        }
+        present |= bit;
+        property.check_value()?;
+        if matches!(property, Property::UserProperty(_)) {
+            user_properties = user_properties.saturating_add(1);
+            if user_properties > max_user_properties {
+                return Err(Error::TooManyUserProperties);
+            }
+        }
+    }
+    let has = |identifier| present & bit(identifier as u8) != 0;
+    let has_method = has(PropertyIdentifier::AuthenticationMethod);
+    if has(PropertyIdentifier::AuthenticationData) && !has_method {
+        return Err(Error::AuthenticationDataWithoutMethod);
+    }
+    if place == Place::Auth && !has_method {
+        return Err(Error::AuthenticationMethodMissing);
+    }
+    Ok(present)
+}
+
+/// The greatest identifier is 0x2A.
+const fn bit(identifier: u8) -> u64 {
+    1 << identifier
+}
+
 impl fmt::Debug for Properties<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
@@ -136,6 +148,7 @@ impl fmt::Debug for Properties<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PropertiesBuf {
     raw: Vec<u8>,
+    present: u64,
 }
 
 impl PropertiesBuf {
@@ -144,18 +157,20 @@ impl PropertiesBuf {
         property.check_length()?;
         property.check_value()?;
         property.write(&mut self.raw);
+        self.present |= bit(property.id());
         Ok(())
     }
 
     /// Takes all of them out.
     pub fn clear(&mut self) {
         self.raw.clear();
+        self.present = 0;
     }
 
     /// The properties, to be put into a packet.
     #[must_use]
     pub fn as_properties(&self) -> Properties<'_> {
-        Properties { raw: &self.raw }
+        Properties { raw: &self.raw, present: self.present }
     }
 }
 

@@ -78,6 +78,13 @@ macro_rules! properties {
     (@type Utf8StringPair $a:lifetime) => { (&$a str, &$a str) };
 
     ($($id:literal $variant:ident $name:literal $kind:ident [$($place:ident)*];)+) => {
+        /// The identifier of a property.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum PropertyIdentifier {
+            $(#[doc = concat!("`", $name, "`")] $variant = $id,)+
+        }
+
         /// A property and its value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Property<'a> {

@@ -3,7 +3,8 @@
 use crate::packet::write_header;
 use crate::reader::Reader;
 use crate::{
-    Decoder, Error, PacketId, PacketType, Place, Properties, Property, Version, text, topic,
+    Decoder, Error, PacketId, PacketType, Place, Properties, PropertyIdentifier, Version, text,
+    topic,
 };
 use bytes::BufMut;
 
@@ -66,7 +67,8 @@ impl<'a> Publish<'a> {
         } else {
             Properties::EMPTY
         };
-        let topic = if topic.is_empty() && has_alias(&properties) {
+        // It may be empty if an alias stands for it (MQTT 5.0, section 3.3.2.3.4).
+        let topic = if topic.is_empty() && properties.has(PropertyIdentifier::TopicAlias) {
             ""
         } else {
             topic::check_name(topic, decoder.limits.topic_levels)?
@@ -102,7 +104,7 @@ impl<'a> Publish<'a> {
         };
         let properties = self.properties.length_in(version, Place::Publish)?;
         let topic = text::length(self.topic.as_bytes())?;
-        if !(self.topic.is_empty() && has_alias(&self.properties)) {
+        if !self.topic.is_empty() || !self.properties.has(PropertyIdentifier::TopicAlias) {
             topic::check_characters(self.topic, u16::MAX)?;
         }
         Ok(topic + packet_id + properties + self.payload.len())
@@ -153,16 +155,11 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// Whether the topic name may be empty, because an alias stands for it (MQTT 5.0, section 3.3.2.3.4).
-fn has_alias(properties: &Properties<'_>) -> bool {
-    properties.iter().any(|property| matches!(property, Property::TopicAlias(_)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{decode, refused, same, unwritable};
-    use crate::{Packet, PropertiesBuf};
+    use crate::{Packet, PropertiesBuf, Property};
 
     fn publish<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
         Publish {

@@ -5,7 +5,8 @@ use crate::session::Received as ReceivedId;
 use crate::{Close, Connection, Event, Received, Session, Violation};
 use bytes::BufMut;
 use mqtt_codec::{
-    Ack, Packet, PacketType, Properties, Property, Publish, Qos, ReasonCode, Version,
+    Ack, Packet, PacketType, Properties, Property, PropertyIdentifier, Publish, Qos, ReasonCode,
+    Version,
 };
 
 impl Connection {
@@ -61,7 +62,11 @@ impl Connection {
 
     /// Remembers or looks up the topic of an alias (MQTT 5.0, section 3.3.2.3.4).
     fn resolve_alias(&mut self, publish: &Publish<'_>) -> Result<(), Violation> {
-        if publish.properties.is_empty() {
+        // [MQTT-3.3.4-6]
+        if publish.properties.has(PropertyIdentifier::SubscriptionIdentifier) {
+            return Err(Violation::SubscriptionIdentifierFromClient);
+        }
+        if !publish.properties.has(PropertyIdentifier::TopicAlias) {
             return Ok(());
         }
         for property in publish.properties.iter() {
@@ -76,10 +81,6 @@ impl Connection {
                     }
                 }
                 Property::TopicAlias(alias) => self.set_aliases.set(alias, publish.topic),
-                // [MQTT-3.3.4-6]
-                Property::SubscriptionIdentifier(_) => {
-                    return Err(Violation::SubscriptionIdentifierFromClient);
-                }
                 _ => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::Millis;
 use bytes::{BufMut, Bytes, BytesMut};
-use mqtt_codec::{Place, Properties, Property, Publish, Qos};
+use mqtt_codec::{Place, Properties, Property, PropertyIdentifier, Publish, Qos};
 
 /// Messages up to this size lie where they are kept: most are so small that memory of their own, which
 /// is often freed on another thread than it was taken on, costs more than copying them.
@@ -111,7 +111,7 @@ impl Message {
 
 /// The Message Expiry Interval.
 fn expiry(properties: &Properties<'_>) -> Option<u32> {
-    if properties.is_empty() {
+    if !properties.has(PropertyIdentifier::MessageExpiryInterval) {
         return None;
     }
     properties.iter().find_map(|property| match property {

@@ -7,8 +7,8 @@ use crate::session::{Acknowledged, Next};
 use crate::{Close, Connection, Dropped, Millis, Session, Violation};
 use bytes::BufMut;
 use mqtt_codec::{
-    Ack, Error, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, Publish, Qos,
-    ReasonCode, Version,
+    Ack, Error, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property,
+    PropertyIdentifier, Publish, Qos, ReasonCode, Version,
 };
 
 /// What has become of a message to be published.
@@ -337,8 +337,7 @@ pub fn check_publish(publish: &Publish<'_>) -> Result<(), Error> {
 
 /// An alias is ours to choose.
 fn check_properties(properties: &Properties<'_>) -> Result<(), Error> {
-    let aliased = |property| matches!(property, Property::TopicAlias(_));
-    if !properties.is_empty() && properties.iter().any(aliased) {
+    if properties.has(PropertyIdentifier::TopicAlias) {
         return Err(Error::PropertyNotAllowed);
     }
     Ok(())

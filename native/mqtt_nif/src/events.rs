@@ -4,8 +4,8 @@ use crate::atoms;
 use crate::packet::properties_map;
 use crate::terms::{Source, binary, list_of, name};
 use mqtt_codec::{
-    Auth, Connect, Disconnect, Properties, Property, Publish, Qos, Subscribe, SubscriptionOptions,
-    Unsubscribe, Version,
+    Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,
+    SubscriptionOptions, Unsubscribe, Version,
 };
 use mqtt_core::{Close, Connection, Delivery, Event, Millis, Received, Session};
 use rustler::sys::ErlNifTerm;
@@ -267,8 +267,7 @@ fn message_properties<'a>(
     source: &mut Source<'a, '_>,
 ) -> Term<'a> {
     let map = properties_term(env, properties, source);
-    let aliased = properties.iter().any(|property| matches!(property, Property::TopicAlias(_)));
-    if !aliased {
+    if !properties.has(PropertyIdentifier::TopicAlias) {
         return map;
     }
     map.map_remove(atoms::topic_alias()).unwrap_or(map)
