@@ -24,6 +24,7 @@ defmodule Bench.Servers do
   # Milliseconds for a program to listen, and between two looks.
   @patience 5_000
   @look 20
+  @longest_line 1_000
 
   @doc "The keys of all."
   def keys, do: Enum.map(@servers, &elem(&1, 0))
@@ -56,10 +57,22 @@ defmodule Bench.Servers do
 
     server = open("elixir", if(flags == "", do: script, else: ["--erl", flags | script]))
 
+    [port, pid] = await_line(server)
+    %{server: server, port: port, pid: pid, flags: []}
+  end
+
+  # Whatever else it says is told.
+  defp await_line(server) do
     receive do
-      {^server, {:data, line}} ->
-        [port, pid] = line |> String.split() |> Enum.map(&String.to_integer/1)
-        %{server: server, port: port, pid: pid, flags: []}
+      {^server, {:data, {_, line}}} ->
+        case Regex.run(~r/^(\d+) (\d+)$/, line, capture: :all_but_first) do
+          nil ->
+            IO.puts(:stderr, line)
+            await_line(server)
+
+          numbers ->
+            Enum.map(numbers, &String.to_integer/1)
+        end
 
       {^server, {:exit_status, status}} ->
         raise "A server ended with status #{status} before it listened."
@@ -83,7 +96,13 @@ defmodule Bench.Servers do
   defp open(program, arguments) do
     script = ~s|ulimit -n "$(ulimit -Hn)"; exec "$0" "$@"|
     arguments = ["-c", script, System.find_executable(program) | arguments]
-    Port.open({:spawn_executable, "/bin/sh"}, [:binary, :exit_status, args: arguments])
+
+    Port.open({:spawn_executable, "/bin/sh"}, [
+      :binary,
+      :exit_status,
+      line: @longest_line,
+      args: arguments
+    ])
   end
 
   defp free_port do

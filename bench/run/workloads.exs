@@ -39,7 +39,8 @@ defmodule Bench.Workloads do
     {"mixed", ~w(mixed), quick: ~w(--calm 0.5)},
     {"connect", ~w(connect), []},
     {"idle", ~w(idle), quick: ~w(--wait 3)},
-    {"churn", ~w(churn), quick: ~w(--early 2000 --connections 10000)}
+    {"churn", ~w(churn),
+     servers: @elixir ++ [:mosquitto], quick: ~w(--early 2000 --connections 10000)}
   ]
 
   @doc "All that there is time for, or those of these names."
