@@ -12,6 +12,8 @@ defmodule Bench.Server do
   def main([listener | options]) do
     # 0.2.2 crashes when a client leaves in a way it does not know.
     Logger.configure(level: :none)
+    # As where it is a dependency; 0.2.2 is a library only.
+    _ = Application.ensure_all_started(:mqtt)
     {options, []} = OptionParser.parse!(options, strict: @switches)
     {handler, options} = Keyword.pop(options, :handler)
     handler = handler(handler)
@@ -30,7 +32,6 @@ defmodule Bench.Server do
 
   defp listen("native", handler, []) do
     options = [ip: {127, 0, 0, 1}, port: 0, handler: {handler, []}]
-    {:ok, _} = Application.ensure_all_started(:mqtt)
     {:ok, listener} = MQTT.Listener.start_link(options)
     MQTT.Listener.info(listener).port
   end

@@ -54,10 +54,11 @@ defmodule MQTT.Native do
   def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)
 
-  def connections_publish(_connections, _topic, _message, _options, _failed),
+  def connections_publish(_connections, _topic, _message, _options, _failed, _hold),
     do: :erlang.nif_error(:not_loaded)
 
   def writer_register(_number, _count), do: :erlang.nif_error(:not_loaded)
+  def writers_tell, do: :erlang.nif_error(:not_loaded)
   def writer_leave(_number), do: :erlang.nif_error(:not_loaded)
   def writer_write(_number), do: :erlang.nif_error(:not_loaded)
   def session_new(_options), do: :erlang.nif_error(:not_loaded)

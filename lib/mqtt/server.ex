@@ -279,6 +279,8 @@ defmodule MQTT.Server do
       disconnected;
     * `:packet_too_large` if its client takes no packet so large (MQTT 5.0).
 
+  What a callback publishes goes out when those for all that has come have returned, or a millisecond later.
+
   Messages of a process arrive in their order. Between them and what a callback returns as
   actions, which goes out once it has returned, there is none. A message that cannot be published at
   all raises an `ArgumentError`, and so does a term that is no connection, behind those before it.
@@ -286,17 +288,18 @@ defmodule MQTT.Server do
   @spec publish([connection], topic :: iodata, message :: iodata, map) ::
           [{connection, :not_connected | :queue_full | :packet_too_large}]
   def publish(connections, topic, message, options \\ %{}) do
-    publish(connections, topic, message, Map.delete(options, :ref), [])
+    options = Map.delete(options, :ref)
+    publish(connections, topic, message, options, [], Connection.hold?())
   end
 
   # As many as one call may, and then the others.
-  defp publish(connections, topic, message, options, failed) do
-    case Native.connections_publish(connections, topic, message, options, failed) do
+  defp publish(connections, topic, message, options, failed, hold) do
+    case Native.connections_publish(connections, topic, message, options, failed, hold) do
       {:ok, failed} ->
         :lists.reverse(failed)
 
       {:more, connections, failed} ->
-        publish(connections, topic, message, options, failed)
+        publish(connections, topic, message, options, failed, hold)
 
       {:error, {:invalid, reason}} ->
         why = String.replace(to_string(reason), "_", " ")

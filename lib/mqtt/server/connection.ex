@@ -13,11 +13,14 @@ defmodule MQTT.Server.Connection do
   @behaviour :gen_server
 
   alias MQTT.{Native, Reason, Session, Transport}
-  alias MQTT.Server.{Events, Options, Will}
+  alias MQTT.Server.{Events, Options, Will, Writer}
   alias MQTT.Server.Events.Handler
 
   @max_corked 64
   @max_corked_bytes 65_536
+
+  # For how long at most what is published to other connections is on hold, in milliseconds.
+  @hold 1
 
   # How much longer a silent TLS client is listened to, whose bytes may be on their way to us.
   @last_chance 100
@@ -120,6 +123,24 @@ defmodule MQTT.Server.Connection do
   @spec current() :: reference | nil
   def current, do: Process.get(:"$mqtt_connection")
 
+  @doc """
+  Whether what this process publishes to others is on hold, as it is in a connection until all that has come
+  is handled, or for a moment, in case that takes long.
+  """
+  @spec hold?() :: boolean
+  def hold? do
+    cond do
+      Process.get(:"$mqtt_connection") == nil -> false
+      Process.get(:"$mqtt_hold") != nil -> true
+      true -> Process.put(:"$mqtt_hold", Writer.tell_after(@hold)) == nil
+    end
+  end
+
+  defp release do
+    timer = Process.delete(:"$mqtt_hold")
+    if timer, do: Writer.tell(timer)
+  end
+
   @impl true
   def init(_), do: {:stop, :unexpected_call_to_init}
 
@@ -220,6 +241,7 @@ defmodule MQTT.Server.Connection do
     _ = say_goodbye(reason, s)
     if s.phase == :connected, do: finish(reason, s)
   after
+    _ = release()
     Native.connection_close(s.connection, not s.left and linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
   end
@@ -311,7 +333,10 @@ defmodule MQTT.Server.Connection do
   defp handle_events(_events, %{phase: :authenticating} = s), do: {:stop, {:shutdown, :closed}, s}
 
   defp handle_events(events, s) do
-    case Events.handle(events, s.handler, s.state, s.corked) do
+    result = Events.handle(events, s.handler, s.state, s.corked)
+    _ = release()
+
+    case result do
       {:ok, state, commands} ->
         flush(%{s | state: state, corked: commands})
 
@@ -407,19 +432,24 @@ defmodule MQTT.Server.Connection do
   defp assign_id(params, s), do: {params, s}
 
   # What init/2 said, and handle_auth/3 until the client is accepted.
-  defp decided({:ok, state}, s), do: accept(state, [], s)
-  defp decided({:ok, state, actions}, s), do: accept(state, List.wrap(actions), s)
+  defp decided(result, s) do
+    _ = release()
+    decide(result, s)
+  end
 
-  defp decided({:continue, properties, state}, s) do
+  defp decide({:ok, state}, s), do: accept(state, [], s)
+  defp decide({:ok, state, actions}, s), do: accept(state, List.wrap(actions), s)
+
+  defp decide({:continue, properties, state}, s) do
     Native.connection_authenticate(s.connection, 0x18, properties)
     |> said({:auth, properties}, %{s | state: state, phase: :authenticating})
     |> and_then(&check_time/1)
     |> and_then(&next(&1, :more))
   end
 
-  defp decided({:error, reason, _state}, s), do: reject(reason, s)
-  defp decided({:stop, reason}, s), do: reject(reason, s)
-  defp decided(other, s), do: {:stop, {:bad_return_value, other}, s}
+  defp decide({:error, reason, _state}, s), do: reject(reason, s)
+  defp decide({:stop, reason}, s), do: reject(reason, s)
+  defp decide(other, s), do: {:stop, {:bad_return_value, other}, s}
 
   defp accept(state, actions, s) do
     {ours, actions} = Enum.split_with(actions, &for_connack?/1)
@@ -510,10 +540,16 @@ defmodule MQTT.Server.Connection do
 
   ## Out
 
-  defp returned({:ok, state}, s), do: {:noreply, %{s | state: state}}
-  defp returned({:ok, state, actions}, s), do: act(actions, %{s | state: state})
-  defp returned({:stop, reason}, s), do: {:stop, reason, s}
-  defp returned(other, s), do: {:stop, {:bad_return_value, other}, s}
+  defp returned(result, s) do
+    _ = release()
+
+    case result do
+      {:ok, state} -> {:noreply, %{s | state: state}}
+      {:ok, state, actions} -> act(actions, %{s | state: state})
+      {:stop, reason} -> {:stop, reason, s}
+      other -> {:stop, {:bad_return_value, other}, s}
+    end
+  end
 
   defp act([], s), do: {:noreply, s}
 

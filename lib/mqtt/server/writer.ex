@@ -10,7 +10,23 @@ defmodule MQTT.Server.Writer do
   alias MQTT.Native
 
   @spec start_link({non_neg_integer, pos_integer}) :: GenServer.on_start()
-  def start_link(arguments), do: GenServer.start_link(__MODULE__, arguments)
+  def start_link({number, _} = arguments) do
+    # One of them is told for all.
+    options = if number == 0, do: [name: __MODULE__], else: []
+    GenServer.start_link(__MODULE__, arguments, options)
+  end
+
+  @doc "Has what is on hold written in so many milliseconds, unless `tell/1` is called before."
+  @spec tell_after(non_neg_integer) :: reference
+  def tell_after(milliseconds),
+    do: Process.send_after(__MODULE__, {:"$mqtt", :tell}, milliseconds)
+
+  @doc "Has what is on hold written now."
+  @spec tell(reference) :: :ok
+  def tell(timer) do
+    Process.cancel_timer(timer, async: true, info: false)
+    Native.writers_tell()
+  end
 
   @impl true
   def init({number, count}) do
@@ -23,6 +39,11 @@ defmodule MQTT.Server.Writer do
   @impl true
   def handle_info({:"$mqtt", :write}, number) do
     write(number)
+    {:noreply, number}
+  end
+
+  def handle_info({:"$mqtt", :tell}, number) do
+    Native.writers_tell()
     {:noreply, number}
   end
 

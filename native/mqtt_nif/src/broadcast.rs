@@ -24,7 +24,7 @@ const COST_OF_WRITE: usize = 8 * 1024;
 
 /// Publishes a message to the connections of a list, as many as one call may: `{:ok, failed}`, `{:more,
 /// connections, failed}`, or `{:error, {:invalid, reason}}`. Those that it was not sent to come before
-/// `failed`, with the reason.
+/// `failed`, with the reason. With `hold` the caller calls `writers_tell` soon.
 #[rustler::nif]
 fn connections_publish<'a>(
     env: Env<'a>,
@@ -33,6 +33,7 @@ fn connections_publish<'a>(
     payload: Term<'a>,
     options: Term<'a>,
     failed: Term<'a>,
+    hold: bool,
 ) -> Term<'a> {
     let message = Message { topic, payload, options: Some(options) };
     let published = message.with_publish(|publish, _, _| {
@@ -41,7 +42,7 @@ fn connections_publish<'a>(
             Broadcast::new(*publish, now).map_err(|error| Invalid(name(env, error.name())))?;
         let mut call = Call { env, now, broadcast, head: Vec::new(), corked: Vec::new(), cost: 0 };
         let outcome = call.publish_to(connections, failed);
-        writers::give(env, call.corked);
+        writers::give(env, call.corked, hold);
         consume_timeslice(env, call.cost);
         outcome.ok_or(Invalid(atoms::badarg()))
     });

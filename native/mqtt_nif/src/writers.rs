@@ -1,7 +1,7 @@
 //! What broadcasts have corked, and the processes that write it: a process for each scheduler, which is
-//! told once and then writes to all the connections that are its own by that time. Many broadcasts one
-//! behind the other thus cost a connection one system call, and a single one waits for nothing but the
-//! turn of a process.
+//! told once and then writes to all the connections that are its own by that time. It is told at once,
+//! or, where more broadcasts may follow from the same process, when these are over. Many of them thus
+//! cost a connection one system call.
 //!
 //! The lock of a list comes behind that of an output, and nothing is called under it but
 //! the BEAM's `enif_send`.
@@ -47,31 +47,53 @@ fn index(connection: &Arc<Connection>, count: usize) -> usize {
     (hash >> 32) % count
 }
 
-/// Has what was corked in these connections written. Without a writer it is written at once.
-pub(crate) fn give(env: Env<'_>, connections: impl IntoIterator<Item = Arc<Connection>>) {
+/// Has what was corked in these connections written: now, or if it is on `hold` once [`writers_tell`] is
+/// called. Without a writer it is written at once.
+pub(crate) fn give(
+    env: Env<'_>,
+    connections: impl IntoIterator<Item = Arc<Connection>>,
+    hold: bool,
+) {
     let count = COUNT.load(Ordering::Acquire);
     for connection in connections {
-        let given = count > 0 && give_one(env, index(&connection, count), &connection);
-        if !given {
+        let given = if count == 0 { None } else { writer(index(&connection, count)) };
+        if let Some(mut writer) = given
+            && (hold || writer.tell(env))
+        {
+            writer.connections.push_back(connection);
+        } else {
             connection.output().uncork(&connection);
         }
     }
 }
 
-/// Says whether there is a process that will write.
-fn give_one(env: Env<'_>, index: usize, connection: &Arc<Connection>) -> bool {
-    let Some(mut writer) = writer(index) else { return false };
-    if !writer.told {
-        let told = writer
-            .process
-            .is_some_and(|process| env.send(&process, (atoms::mqtt(), atoms::write())).is_ok());
-        if !told {
-            return false;
+impl Writer {
+    /// Says whether there is a process that will write.
+    fn tell(&mut self, env: Env<'_>) -> bool {
+        if !self.told {
+            self.told = self
+                .process
+                .is_some_and(|process| env.send(&process, (atoms::mqtt(), atoms::write())).is_ok());
         }
-        writer.told = true;
+        self.told
     }
-    writer.connections.push_back(connection.clone());
-    true
+}
+
+/// Has written what is on hold.
+#[rustler::nif]
+fn writers_tell(env: Env<'_>) -> Atom {
+    for index in 0..COUNT.load(Ordering::Acquire) {
+        let Some(mut writer) = writer(index) else { continue };
+        if writer.connections.is_empty() || writer.tell(env) {
+            continue;
+        }
+        let left = std::mem::take(&mut writer.connections);
+        drop(writer);
+        for connection in left {
+            connection.output().uncork(&connection);
+        }
+    }
+    atoms::ok()
 }
 
 /// The calling process is a writer from now on, of `count`.
@@ -80,7 +102,8 @@ fn writer_register(env: Env<'_>, number: usize, count: usize) -> Atom {
     let Some(mut writer) = writer(number) else { return atoms::error() };
     writer.process = Some(env.pid());
     // What the one before it left.
-    writer.told = env.send(&env.pid(), (atoms::mqtt(), atoms::write())).is_ok();
+    writer.told = false;
+    writer.tell(env);
     drop(writer);
     COUNT.store(count.min(MAX_WRITERS), Ordering::Release);
     atoms::ok()
