@@ -170,7 +170,8 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", {:cork, before}}, %{corked: {_, count, _, _, _}} = s)
       when count > before do
     :erlang.yield()
-    {:noreply, mark(count, s)}
+    mark(count)
+    {:noreply, s}
   end
 
   def handle_info({:"$mqtt", {:cork, _before}}, s), do: flush(%{s | marked: false})
@@ -201,7 +202,7 @@ defmodule MQTT.Server.Connection do
     do: {:stop, {:shutdown, {:socket_error, reason}}, s}
 
   def handle_info(message, %{phase: :connected} = s) do
-    s.module.handle_info(message, s.state) |> returned(s)
+    s.handler.handle_info.(message, s.state) |> returned(s)
   end
 
   def handle_info(message, s), do: keep({:info, message}, s)
@@ -465,7 +466,7 @@ defmodule MQTT.Server.Connection do
     |> said({:connack, properties}, s)
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
-    |> and_then(&act(actions, &1))
+    |> and_then(&act(actions, state, &1))
     |> and_then(&flush/1)
     |> and_then(&check_time/1)
     |> and_then(&{:noreply, &1, {:continue, :kept}})
@@ -545,35 +546,37 @@ defmodule MQTT.Server.Connection do
 
     case result do
       {:ok, state} -> {:noreply, %{s | state: state}}
-      {:ok, state, actions} -> act(actions, %{s | state: state})
+      {:ok, state, actions} -> act(actions, state, s)
       {:stop, reason} -> {:stop, reason, s}
       other -> {:stop, {:bad_return_value, other}, s}
     end
   end
 
-  defp act([], s), do: {:noreply, s}
+  # This runs for each message of another process, so the struct is copied once.
+  defp act([], state, s), do: {:noreply, %{s | state: state}}
 
-  defp act(actions, s) do
+  defp act(actions, state, s) do
     case Events.add(actions, s.corked) do
       {:ok, {_, count, bytes, ours?, _} = corked} ->
-        s = %{s | corked: corked}
+        cond do
+          ours? or count >= @max_corked or bytes >= @max_corked_bytes ->
+            flush(%{s | state: state, corked: corked})
 
-        if ours? or count >= @max_corked or bytes >= @max_corked_bytes do
-          flush(s)
-        else
-          {:noreply, if(s.marked, do: s, else: mark(0, s))}
+          s.marked ->
+            {:noreply, %{s | state: state, corked: corked}}
+
+          true ->
+            mark(0)
+            {:noreply, %{s | state: state, corked: corked, marked: true}}
         end
 
       {:error, reason, corked} ->
-        {:stop, reason, %{s | corked: corked}}
+        {:stop, reason, %{s | state: state, corked: corked}}
     end
   end
 
   # Behind the messages that are in the mailbox now.
-  defp mark(count, s) do
-    send(self(), {:"$mqtt", {:cork, count}})
-    %{s | marked: true}
-  end
+  defp mark(count), do: send(self(), {:"$mqtt", {:cork, count}})
 
   defp flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
 

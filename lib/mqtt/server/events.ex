@@ -18,10 +18,15 @@ defmodule MQTT.Server.Events do
       handle_delivered: 3
     ]
 
-    @enforce_keys [:module, :optional]
+    @enforce_keys [:module, :optional, :handle_publish, :handle_info]
     defstruct @enforce_keys
 
-    @type t :: %__MODULE__{module: module, optional: [atom]}
+    @type t :: %__MODULE__{
+            module: module,
+            optional: [atom],
+            handle_publish: (iodata, iodata, map, term -> term),
+            handle_info: (term, term -> term)
+          }
 
     @spec new(module) :: t
     def new(module) do
@@ -29,7 +34,13 @@ defmodule MQTT.Server.Events do
 
       optional = for {name, arity} <- @optional, function_exported?(module, name, arity), do: name
 
-      %__MODULE__{module: module, optional: optional}
+      # Each of these is looked up once, where a call by the module's name would be for each message.
+      %__MODULE__{
+        module: module,
+        optional: optional,
+        handle_publish: Function.capture(module, :handle_publish, 4),
+        handle_info: Function.capture(module, :handle_info, 2)
+      }
     end
   end
 
@@ -54,9 +65,7 @@ defmodule MQTT.Server.Events do
           | {:disconnect, 0..255, map, term, commands}
   def handle([event | _] = events, handler, state, commands)
       when elem(event, 0) == :publish do
-    # Found once, where module.handle_publish would be looked up for each message.
-    handle_publish = Function.capture(handler.module, :handle_publish, 4)
-    publishes(events, handle_publish, handler, state, 0, commands)
+    publishes(events, handler.handle_publish, handler, state, 0, commands)
   end
 
   def handle([{:subscribe, id, filters} | events], handler, state, commands) do
