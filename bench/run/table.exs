@@ -129,16 +129,22 @@ defmodule Bench.Table do
   defp cores, do: System.schedulers_online()
 
   defp versions do
-    ["OTP #{otp()}", "Elixir #{System.version()}", version("rustc", ["--version"])] ++
+    [emulator(), version("rustc", ["--version"])] ++
       for {program, argument} <- [{"mosquitto", "-h"}, {"rumqttd", "--version"}],
           System.find_executable(program),
           do: version(program, [argument])
   end
 
-  defp otp do
+  # That of the servers, which need not be ours.
+  defp emulator do
+    script = """
     release = System.otp_release()
     file = Path.join([:code.root_dir(), "releases", release, "OTP_VERSION"])
-    if File.exists?(file), do: first_line(file), else: release
+    otp = if File.exists?(file), do: file |> File.read!() |> String.trim(), else: release
+    IO.puts("OTP \#{otp}, Elixir \#{System.version()}")
+    """
+
+    "elixir" |> Command.run!(["-e", script]) |> String.trim()
   end
 
   # A program may say it with any status.
