@@ -2,7 +2,7 @@
 
 use crate::atoms;
 use crate::packet::properties_map;
-use crate::terms::{Source, binary, list_of, name};
+use crate::terms::{Source, binary, list_of, map, name};
 use mqtt_codec::{
     Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,
     SubscriptionOptions, Unsubscribe, Version,
@@ -366,11 +366,6 @@ fn params<'a>(env: Env<'a>, connect: &Connect<'_>, source: &mut Source<'a, '_>) 
         entries.push((atoms::last_will(), map(env, &last_will)));
     }
     map(env, &entries)
-}
-
-/// A map of entries whose keys differ.
-pub(crate) fn map<'a>(env: Env<'a>, entries: &[(Atom, Term<'a>)]) -> Term<'a> {
-    Term::map_from_pairs(env, entries).unwrap_or_else(|_| Term::map_new(env))
 }
 
 /// A reason for the end of a connection as a term.

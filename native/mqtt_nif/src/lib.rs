@@ -43,7 +43,7 @@ use rustler::{Env, Term};
 #[rustler::nif]
 fn counters_read(env: Env<'_>) -> Term<'_> {
     use rustler::Encoder;
-    events::map(
+    terms::map(
         env,
         &[
             (atoms::connections(), counters::CONNECTIONS.get().encode(env)),

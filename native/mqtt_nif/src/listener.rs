@@ -12,7 +12,7 @@ use crate::greetings::Greetings;
 use crate::options::{ConnectionOptions, Limit};
 use crate::os::{address, posix};
 use crate::socket::Socket;
-use crate::{atoms, events, flusher, runtime};
+use crate::{atoms, flusher, runtime, terms};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use rustler::{
@@ -336,5 +336,5 @@ fn listener_info<'a>(env: Env<'a>, listener: &Listener) -> NifResult<Term<'a>> {
         (atoms::unconnected(), count(&shared.counters.unconnected)),
         (atoms::dropped_messages(), count(&shared.counters.dropped_messages)),
     ];
-    Ok(events::map(env, &entries))
+    Ok(terms::map(env, &entries))
 }

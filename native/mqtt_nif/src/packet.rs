@@ -1,14 +1,17 @@
 //! `MQTT.Packet`: packets as maps. What a packet looks like is said there.
 
-use crate::events::map;
 use crate::packet_encode;
-use crate::terms::Source;
+use crate::terms::{Source, map};
 use crate::{atoms, terms};
 use mqtt_codec::{
-    Ack, Connect, Decoded, Decoder, Kind, Limits, Packet, PacketType, Properties, Publish, Suback,
-    Subscribe, SubscriptionOptions, Value, Version, Will,
+    Auth, Connect, Decoded, Decoder, Disconnect, Kind, Limits, Packet, PacketType, Properties,
+    Publish, Suback, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Value, Version,
+    Will,
 };
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
+
+/// Packets up to this size take no share of a time slice worth mentioning.
+const SMALL: usize = 1024;
 
 /// `{:ok, packet, rest}`, `:incomplete`, or `{:error, reason}`.
 #[rustler::nif]
@@ -25,12 +28,12 @@ fn packet_decode_large<'a>(env: Env<'a>, data: Binary<'a>, level: u8) -> NifResu
 fn decode<'a>(env: Env<'a>, data: Binary<'a>, level: u8) -> NifResult<Term<'a>> {
     let version = Version::from_level(level).ok_or(Error::BadArg)?;
     let decoder = Decoder { version, limits: Limits::NONE };
-    Ok(match decoder.decode(data.as_slice()) {
+    Ok(match &decoder.decode(data.as_slice()) {
         Ok(Decoded::Packet(packet, length)) => {
-            let rest = data.make_subbinary(length, data.len() - length)?;
+            let rest = data.make_subbinary(*length, data.len() - length)?;
             let mut maps = Maps { env, version, source: Source::shared(env, data) };
-            let packet = maps.packet(&packet)?;
-            terms::consume_timeslice(env, length);
+            let packet = maps.packet(packet)?;
+            consume_timeslice(env, *length);
             (atoms::ok(), packet, rest.to_term(env)).encode(env)
         }
         Ok(Decoded::Incomplete(_)) => atoms::incomplete().encode(env),
@@ -54,11 +57,18 @@ fn encode<'a>(env: Env<'a>, packet: Term<'a>, level: u8) -> NifResult<Term<'a>> 
     let version = Version::from_level(level).ok_or(Error::BadArg)?;
     Ok(match packet_encode::encode(packet, version) {
         Ok(bytes) => {
-            terms::consume_timeslice(env, bytes.len());
+            consume_timeslice(env, bytes.len());
             (atoms::ok(), terms::binary(env, &bytes).to_term(env)).encode(env)
         }
         Err(invalid) => env.error_tuple(invalid),
     })
+}
+
+/// A small packet is no more than the call of a function, which is counted anyway.
+fn consume_timeslice(env: Env<'_>, bytes: usize) {
+    if bytes > SMALL {
+        terms::consume_timeslice(env, bytes);
+    }
 }
 
 /// Makes the maps of a packet.
@@ -73,47 +83,94 @@ type Entry<'a> = (Atom, Term<'a>);
 impl<'a> Maps<'a, '_> {
     fn packet(&mut self, packet: &Packet<'_>) -> NifResult<Term<'a>> {
         let env = self.env;
-        let mut entries = match packet {
-            Packet::Connect(connect) => self.connect(connect)?,
-            Packet::Connack(connack) => vec![
-                (atoms::session_present(), connack.session_present.encode(env)),
-                (atoms::reason_code(), connack.reason.0.encode(env)),
-                self.properties(&connack.properties)?,
-            ],
-            Packet::Publish(publish) => self.publish(publish)?,
+        let packet_type = (atoms::type_(), type_name(packet.packet_type()).encode(env));
+        Ok(match packet {
+            Packet::Publish(publish) => return self.publish(packet_type, publish),
+            Packet::Connect(connect) => return self.connect(packet_type, connect),
+            Packet::Connack(connack) => map(
+                env,
+                &[
+                    packet_type,
+                    (atoms::session_present(), connack.session_present.encode(env)),
+                    (atoms::reason_code(), connack.reason.0.encode(env)),
+                    self.properties(&connack.properties)?,
+                ],
+            ),
             Packet::Puback(ack)
             | Packet::Pubrec(ack)
             | Packet::Pubrel(ack)
-            | Packet::Pubcomp(ack) => self.ack(ack)?,
-            Packet::Subscribe(subscribe) => self.subscribe(subscribe)?,
-            Packet::Suback(suback) | Packet::Unsuback(suback) => self.suback(suback)?,
-            Packet::Unsubscribe(unsubscribe) => {
-                let filters: Vec<_> =
-                    unsubscribe.filters.iter().map(|filter| self.text(filter)).collect();
-                vec![
+            | Packet::Pubcomp(ack) => map(
+                env,
+                &[
+                    (atoms::packet_id(), ack.packet_id.get().encode(env)),
+                    self.properties(&ack.properties)?,
+                    (atoms::reason_code(), ack.reason.0.encode(env)),
+                    packet_type,
+                ],
+            ),
+            Packet::Subscribe(subscribe) => map(
+                env,
+                &[
+                    packet_type,
+                    (atoms::packet_id(), subscribe.packet_id.get().encode(env)),
+                    (atoms::filters(), self.subscriptions(subscribe)),
+                    self.properties(&subscribe.properties)?,
+                ],
+            ),
+            Packet::Suback(suback) | Packet::Unsuback(suback) => map(
+                env,
+                &[
+                    packet_type,
+                    (atoms::packet_id(), suback.packet_id.get().encode(env)),
+                    (atoms::reason_codes(), self.codes(suback)),
+                    self.properties(&suback.properties)?,
+                ],
+            ),
+            Packet::Unsubscribe(unsubscribe) => map(
+                env,
+                &[
+                    packet_type,
                     (atoms::packet_id(), unsubscribe.packet_id.get().encode(env)),
-                    (atoms::filters(), filters.encode(env)),
+                    (atoms::filters(), self.filters(unsubscribe)),
                     self.properties(&unsubscribe.properties)?,
-                ]
-            }
-            Packet::Pingreq | Packet::Pingresp => Vec::new(),
-            Packet::Disconnect(disconnect) => vec![
-                (atoms::reason_code(), disconnect.reason.0.encode(env)),
-                self.properties(&disconnect.properties)?,
-            ],
-            Packet::Auth(auth) => vec![
-                (atoms::reason_code(), auth.reason.0.encode(env)),
-                self.properties(&auth.properties)?,
-            ],
-        };
-        entries.push((atoms::type_(), type_name(packet.packet_type()).encode(env)));
-        Ok(map(env, &entries))
+                ],
+            ),
+            Packet::Pingreq | Packet::Pingresp => map(env, &[packet_type]),
+            Packet::Disconnect(Disconnect { reason, properties })
+            | Packet::Auth(Auth { reason, properties }) => map(
+                env,
+                &[
+                    packet_type,
+                    (atoms::reason_code(), reason.0.encode(env)),
+                    self.properties(properties)?,
+                ],
+            ),
+        })
     }
 
-    fn connect(&mut self, connect: &Connect<'_>) -> NifResult<Vec<Entry<'a>>> {
+    /// In the order in which OTP up to 25 keeps the keys.
+    fn publish(&mut self, packet_type: Entry<'a>, publish: &Publish<'_>) -> NifResult<Term<'a>> {
+        let env = self.env;
+        let dup = (atoms::dup(), publish.dup.encode(env));
+        let payload = (atoms::payload(), self.source.term(publish.payload));
+        let properties = self.properties(&publish.properties)?;
+        let qos = (atoms::qos(), (publish.qos as u8).encode(env));
+        let retain = (atoms::retain(), publish.retain.encode(env));
+        let topic = (atoms::topic(), self.text(publish.topic));
+        Ok(match publish.packet_id {
+            None => map(env, &[dup, payload, properties, qos, retain, topic, packet_type]),
+            Some(id) => {
+                let id = (atoms::packet_id(), id.get().encode(env));
+                map(env, &[dup, id, payload, properties, qos, retain, topic, packet_type])
+            }
+        })
+    }
+
+    fn connect(&mut self, packet_type: Entry<'a>, connect: &Connect<'_>) -> NifResult<Term<'a>> {
         let env = self.env;
         self.version = connect.version;
         let mut entries = vec![
+            packet_type,
             (atoms::protocol_version(), connect.version.level().encode(env)),
             (atoms::clean_start(), connect.clean_start.encode(env)),
             (atoms::keep_alive(), connect.keep_alive.encode(env)),
@@ -129,7 +186,7 @@ impl<'a> Maps<'a, '_> {
         if let Some(password) = connect.password {
             entries.push((atoms::password(), self.source.term(password)));
         }
-        Ok(entries)
+        Ok(map(env, &entries))
     }
 
     fn will(&mut self, will: &Will<'_>) -> NifResult<Term<'a>> {
@@ -143,66 +200,43 @@ impl<'a> Maps<'a, '_> {
         Ok(map(self.env, &entries))
     }
 
-    fn publish(&mut self, publish: &Publish<'_>) -> NifResult<Vec<Entry<'a>>> {
-        let env = self.env;
-        let mut entries = vec![
-            (atoms::topic(), self.text(publish.topic)),
-            (atoms::payload(), self.source.term(publish.payload)),
-            (atoms::qos(), (publish.qos as u8).encode(env)),
-            (atoms::retain(), publish.retain.encode(env)),
-            (atoms::dup(), publish.dup.encode(env)),
-            self.properties(&publish.properties)?,
-        ];
-        if let Some(packet_id) = publish.packet_id {
-            entries.push((atoms::packet_id(), packet_id.get().encode(env)));
-        }
-        Ok(entries)
-    }
-
-    fn ack(&mut self, ack: &Ack<'_>) -> NifResult<Vec<Entry<'a>>> {
-        Ok(vec![
-            (atoms::packet_id(), ack.packet_id.get().encode(self.env)),
-            (atoms::reason_code(), ack.reason.0.encode(self.env)),
-            self.properties(&ack.properties)?,
-        ])
-    }
-
-    fn subscribe(&mut self, subscribe: &Subscribe<'_>) -> NifResult<Vec<Entry<'a>>> {
-        let env = self.env;
-        let filters: Vec<_> = subscribe
-            .subscriptions
-            .iter()
-            .map(|subscription| {
-                let filter = self.text(subscription.filter);
-                (filter, self.options(subscription.options))
-            })
+    fn subscriptions(&mut self, subscribe: &Subscribe<'_>) -> Term<'a> {
+        // Mostly they have all the same options.
+        let mut last = None;
+        let mut term = |maps: &Self, options| match last {
+            Some((same, term)) if same == options => term,
+            _ => last.insert((options, maps.options(options))).1,
+        };
+        let subscriptions = subscribe.subscriptions.iter();
+        let filters: Vec<_> = subscriptions
+            .map(|Subscription { filter, options }| (self.text(filter), term(self, options)))
             .collect();
-        Ok(vec![
-            (atoms::packet_id(), subscribe.packet_id.get().encode(env)),
-            (atoms::filters(), filters.encode(env)),
-            self.properties(&subscribe.properties)?,
-        ])
+        filters.encode(self.env)
     }
 
     fn options(&self, options: SubscriptionOptions) -> Term<'a> {
         let env = self.env;
-        let mut entries = vec![(atoms::qos(), (options.qos as u8).encode(env))];
-        if self.version >= Version::V5 {
-            let retain_handling = options.retain_handling as u8;
-            entries.push((atoms::no_local(), options.no_local.encode(env)));
-            entries.push((atoms::retain_as_published(), options.retain_as_published.encode(env)));
-            entries.push((atoms::retain_handling(), retain_handling.encode(env)));
+        let qos = (atoms::qos(), (options.qos as u8).encode(env));
+        if self.version < Version::V5 {
+            return map(env, &[qos]);
         }
+        let entries = [
+            qos,
+            (atoms::no_local(), options.no_local.encode(env)),
+            (atoms::retain_as_published(), options.retain_as_published.encode(env)),
+            (atoms::retain_handling(), (options.retain_handling as u8).encode(env)),
+        ];
         map(env, &entries)
     }
 
-    fn suback(&mut self, suback: &Suback<'_>) -> NifResult<Vec<Entry<'a>>> {
+    fn filters(&mut self, unsubscribe: &Unsubscribe<'_>) -> Term<'a> {
+        let filters: Vec<_> = unsubscribe.filters.iter().map(|filter| self.text(filter)).collect();
+        filters.encode(self.env)
+    }
+
+    fn codes(&self, suback: &Suback<'_>) -> Term<'a> {
         let codes: Vec<Term<'a>> = suback.codes.iter().map(|code| code.encode(self.env)).collect();
-        Ok(vec![
-            (atoms::packet_id(), suback.packet_id.get().encode(self.env)),
-            (atoms::reason_codes(), codes.encode(self.env)),
-            self.properties(&suback.properties)?,
-        ])
+        codes.encode(self.env)
     }
 
     fn properties(&mut self, properties: &Properties<'_>) -> NifResult<Entry<'a>> {
@@ -221,6 +255,9 @@ pub(crate) fn properties_map<'a>(
     properties: &Properties<'_>,
     source: &mut Source<'a, '_>,
 ) -> NifResult<Term<'a>> {
+    if properties.is_empty() {
+        return Ok(Term::map_new(env));
+    }
     let mut entries: Vec<Entry<'a>> = Vec::new();
     let mut users = Vec::new();
     let mut subscriptions = Vec::new();

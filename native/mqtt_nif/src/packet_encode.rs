@@ -46,6 +46,9 @@ impl Invalid {
     }
 }
 
+/// What most packets take without the payload.
+const USUAL_SIZE: usize = 128;
+
 type Encoded<T> = Result<T, Invalid>;
 
 /// Encodes a map as the packet that its `:type` says.
@@ -53,8 +56,13 @@ pub(crate) fn encode(term: Term<'_>, version: Version) -> Encoded<Vec<u8>> {
     let fields = Fields(term);
     let properties = fields.properties()?;
     let properties = properties.as_properties();
-    let mut bytes = Vec::new();
-    let mut write = |packet: &Packet<'_>| packet.encode(version, &mut bytes);
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
+    let mut write = |packet: &Packet<'_>| {
+        if let Packet::Publish(publish) = packet {
+            bytes.reserve(USUAL_SIZE + publish.payload.len());
+        }
+        packet.encode(version, &mut bytes)
+    };
     match fields.packet_type()? {
         PacketType::Connect => connect(&fields, version, properties, write)?,
         PacketType::Connack => write(&Packet::Connack(Connack {
@@ -147,6 +155,10 @@ fn connect(
 }
 
 fn subscription_options(fields: &Fields<'_>) -> Encoded<SubscriptionOptions> {
+    // Before MQTT 5.0 there is nothing else.
+    if matches!(fields.0.map_size(), Ok(1)) && fields.0.map_get(atoms::qos()).is_ok() {
+        return Ok(SubscriptionOptions { qos: fields.qos()?, ..SubscriptionOptions::default() });
+    }
     let retain_handling = match fields.optional(atoms::retain_handling())?.unwrap_or(0) {
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,

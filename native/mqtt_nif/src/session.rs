@@ -233,7 +233,7 @@ fn session_info(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_>
         seconds => seconds.encode(env),
     };
     let owner = shared.attached.map(|(_, owner)| owner);
-    events::map(
+    terms::map(
         env,
         &[
             (atoms::size(), session.size().encode(env)),
@@ -270,7 +270,7 @@ fn granted_options(env: Env<'_>, granted: Granted) -> Term<'_> {
     if let Some(identifier) = granted.identifier {
         entries.push((atoms::subscription_identifier(), identifier.encode(env)));
     }
-    events::map(env, &entries)
+    terms::map(env, &entries)
 }
 
 /// Forgets everything, or what can be forgotten while there is a connection.

@@ -49,6 +49,32 @@ pub(crate) fn list_of<'a>(env: Env<'a>, terms: &[sys::ErlNifTerm]) -> Term<'a> {
     }
 }
 
+/// Maps up to this size are made without memory for their keys and values.
+const MAX_ENTRIES: usize = 16;
+
+/// A map of entries whose keys differ.
+pub(crate) fn map<'a>(env: Env<'a>, entries: &[(Atom, Term<'a>)]) -> Term<'a> {
+    let mut keys = [atoms::ok().as_c_arg(); MAX_ENTRIES];
+    let mut values = keys;
+    if entries.len() > MAX_ENTRIES {
+        return Term::map_from_pairs(env, entries).unwrap_or_else(|_| Term::map_new(env));
+    }
+    for ((key, value), entry) in keys.iter_mut().zip(&mut values).zip(entries) {
+        (*key, *value) = (entry.0.as_c_arg(), entry.1.as_c_arg());
+    }
+    let mut map = MaybeUninit::uninit();
+    // SAFETY: the arrays have as many terms of `env` as there are entries, and the out parameter, which
+    // then is a term of `env`, is read only if the call says so.
+    unsafe {
+        let (keys, values, c_env) = (keys.as_ptr(), values.as_ptr(), env.as_c_arg());
+        if sys::enif_make_map_from_arrays(c_env, keys, values, entries.len(), map.as_mut_ptr()) == 0
+        {
+            return Term::map_new(env);
+        }
+        Term::new(env, map.assume_init())
+    }
+}
+
 /// A name of ours as an atom.
 pub(crate) fn name(env: Env<'_>, name: &str) -> Atom {
     Atom::from_str(env, name).unwrap_or_else(|_| atoms::error())
