@@ -40,6 +40,8 @@ defmodule MQTT.Packet do
 
   # From here on the work is done on a dirty scheduler.
   @large 65_536
+  # A filter or a reason code counts for so many bytes on top.
+  @entry 64
 
   @type version :: 3 | 4 | 5
   @type properties :: %{optional(atom) => term}
@@ -83,14 +85,18 @@ defmodule MQTT.Packet do
 
   """
   @spec decode(binary, version) :: {:ok, t, rest :: binary} | :incomplete | {:error, atom}
-  def decode(binary, version)
-      when is_binary(binary) and byte_size(binary) > @large and version in [3, 4, 5] do
-    Native.packet_decode_large(binary, version)
+  def decode(binary, version) when is_binary(binary) and version in [3, 4, 5] do
+    if byte_size(binary) > @large and large_first?(binary, version),
+      do: Native.packet_decode_large(binary, version),
+      else: Native.packet_decode(binary, version)
   end
 
-  def decode(binary, version) when is_binary(binary) and version in [3, 4, 5] do
-    Native.packet_decode(binary, version)
-  end
+  # A message is not looked at but for its topic, and before MQTT 5.0 there is nothing else.
+  defp large_first?(<<3::4, _::bitstring>>, version) when version < 5, do: false
+
+  # The Remaining Length has a third byte from 16,384 on.
+  defp large_first?(<<_, 1::1, _::7, 1::1, _::bitstring>>, _version), do: true
+  defp large_first?(_binary, _version), do: false
 
   @doc """
   Writes a packet.
@@ -120,5 +126,21 @@ defmodule MQTT.Packet do
 
   defp large?(%{payload: payload}) when is_binary(payload), do: byte_size(payload) > @large
   defp large?(%{payload: payload}) when is_list(payload), do: true
-  defp large?(%{type: type}), do: type in [:subscribe, :suback, :unsubscribe, :unsuback]
+  defp large?(%{filters: filters}), do: large_list?(filters, @large)
+  defp large?(%{reason_codes: codes}), do: large_list?(codes, @large)
+  defp large?(_packet), do: false
+
+  defp large_list?(_list, left) when left < 0, do: true
+
+  defp large_list?([{filter, _options} | rest], left) when is_binary(filter),
+    do: large_list?(rest, left - byte_size(filter) - @entry)
+
+  defp large_list?([filter | rest], left) when is_binary(filter),
+    do: large_list?(rest, left - byte_size(filter) - @entry)
+
+  defp large_list?([code | rest], left) when is_integer(code),
+    do: large_list?(rest, left - @entry)
+
+  # Filters as iodata, or anything.
+  defp large_list?(list, _left), do: list != []
 end
