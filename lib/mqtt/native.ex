@@ -85,5 +85,9 @@ defmodule MQTT.Native do
   def packet_decode_large(_data, _version), do: :erlang.nif_error(:not_loaded)
   def packet_encode_large(_packet, _version), do: :erlang.nif_error(:not_loaded)
   def packet_encode(_packet, _version), do: :erlang.nif_error(:not_loaded)
+  def record_decode(_data), do: :erlang.nif_error(:not_loaded)
+  def record_decode_large(_data), do: :erlang.nif_error(:not_loaded)
+  def record_encode(_record), do: :erlang.nif_error(:not_loaded)
+  def record_encode_large(_record), do: :erlang.nif_error(:not_loaded)
   def counters_read, do: :erlang.nif_error(:not_loaded)
 end

@@ -40,8 +40,8 @@ defmodule MQTT.Packet do
 
   # From here on the work is done on a dirty scheduler.
   @large 65_536
-  # A filter or a reason code counts for so many bytes on top.
-  @entry 64
+  # A part of a list counts for so many bytes on top.
+  @part 64
 
   @type version :: 3 | 4 | 5
   @type properties :: %{optional(atom) => term}
@@ -86,17 +86,19 @@ defmodule MQTT.Packet do
   """
   @spec decode(binary, version) :: {:ok, t, rest :: binary} | :incomplete | {:error, atom}
   def decode(binary, version) when is_binary(binary) and version in [3, 4, 5] do
-    if byte_size(binary) > @large and large_first?(binary, version),
+    if large_first?(binary, version),
       do: Native.packet_decode_large(binary, version),
       else: Native.packet_decode(binary, version)
   end
 
+  @doc false
+  # Whether the first packet of a binary takes a dirty scheduler to be decoded.
+  def large_first?(binary, _version) when byte_size(binary) <= @large, do: false
   # A message is not looked at but for its topic, and before MQTT 5.0 there is nothing else.
-  defp large_first?(<<3::4, _::bitstring>>, version) when version < 5, do: false
-
+  def large_first?(<<3::4, _::bitstring>>, version) when version < 5, do: false
   # The Remaining Length has a third byte from 16,384 on.
-  defp large_first?(<<_, 1::1, _::7, 1::1, _::bitstring>>, _version), do: true
-  defp large_first?(_binary, _version), do: false
+  def large_first?(<<_, 1::1, _::7, 1::1, _::bitstring>>, _version), do: true
+  def large_first?(_binary, _version), do: false
 
   @doc """
   Writes a packet.
@@ -124,23 +126,19 @@ defmodule MQTT.Packet do
       else: Native.packet_encode(packet, version)
   end
 
-  defp large?(%{payload: payload}) when is_binary(payload), do: byte_size(payload) > @large
-  defp large?(%{payload: payload}) when is_list(payload), do: true
-  defp large?(%{filters: filters}), do: large_list?(filters, @large)
-  defp large?(%{reason_codes: codes}), do: large_list?(codes, @large)
+  defp large?(%{payload: payload}), do: large_term?(payload)
+  defp large?(%{filters: filters}), do: large_term?(filters)
+  defp large?(%{reason_codes: codes}), do: large_term?(codes)
   defp large?(_packet), do: false
 
-  defp large_list?(_list, left) when left < 0, do: true
+  @doc false
+  # Whether iodata, filters or reason codes take a dirty scheduler to be encoded.
+  def large_term?(term), do: left(term, @large) < 0
 
-  defp large_list?([{filter, _options} | rest], left) when is_binary(filter),
-    do: large_list?(rest, left - byte_size(filter) - @entry)
-
-  defp large_list?([filter | rest], left) when is_binary(filter),
-    do: large_list?(rest, left - byte_size(filter) - @entry)
-
-  defp large_list?([code | rest], left) when is_integer(code),
-    do: large_list?(rest, left - @entry)
-
-  # Filters as iodata, or anything.
-  defp large_list?(list, _left), do: list != []
+  defp left(_term, left) when left < 0, do: left
+  defp left([part | rest], left), do: left(rest, left(part, left - @part))
+  defp left({filter, _options}, left), do: left(filter, left)
+  defp left(part, left) when is_binary(part), do: left - byte_size(part)
+  defp left([], left), do: left
+  defp left(_part, left), do: left
 end

@@ -103,6 +103,29 @@ rustler::atoms! {
     // why a message is not sent
     not_connected,
 
+    // packets as records
+    mqtt_connect,
+    mqtt_last_will,
+    mqtt_connack,
+    mqtt_publish,
+    mqtt_puback,
+    mqtt_pubrec,
+    mqtt_pubrel,
+    mqtt_pubcomp,
+    mqtt_subscribe,
+    mqtt_suback,
+    mqtt_unsubscribe,
+    mqtt_unsuback,
+    mqtt_pingreq,
+    mqtt_pingresp,
+    mqtt_disconnect,
+    undefined,
+    failed,
+    topics,
+    acks,
+    return_code,
+    invalid_record,
+
     // options
     block,
     drop_messages = "drop",

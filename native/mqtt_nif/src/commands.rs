@@ -7,10 +7,9 @@ use crate::input::Peer;
 use crate::output::{Admission, Output, SlowPeer};
 use crate::packet_encode;
 use crate::session::Access;
-use crate::terms::{consume_timeslice, element, iodata, list, name, tuple};
+use crate::terms::{consume_timeslice, element, iodata, is, list, name, tuple};
 use mqtt_codec::{PacketId, Properties, PropertiesBuf, Publish, Qos, ReasonCode};
 use mqtt_core::{self as core, Close, CommandError, Dropped, Fate, Millis};
-use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Env, Term};
 use std::cell::Cell;
 use std::io::IoSlice;
@@ -419,8 +418,4 @@ impl<'a> Message<'a> {
 
 fn packet_id_of(term: Term<'_>) -> Option<PacketId> {
     PacketId::new(term.decode().ok()?)
-}
-
-fn is(term: ErlNifTerm, atom: Atom) -> bool {
-    term == atom.as_c_arg()
 }

@@ -31,6 +31,8 @@ mod os;
 mod output;
 mod packet;
 mod packet_encode;
+mod record;
+mod record_encode;
 mod runtime;
 mod session;
 mod socket;

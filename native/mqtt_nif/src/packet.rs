@@ -65,7 +65,7 @@ fn encode<'a>(env: Env<'a>, packet: Term<'a>, level: u8) -> NifResult<Term<'a>> 
 }
 
 /// A small packet is no more than the call of a function, which is counted anyway.
-fn consume_timeslice(env: Env<'_>, bytes: usize) {
+pub(crate) fn consume_timeslice(env: Env<'_>, bytes: usize) {
     if bytes > SMALL {
         terms::consume_timeslice(env, bytes);
     }

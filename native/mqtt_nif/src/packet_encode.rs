@@ -15,6 +15,8 @@ pub(crate) enum Invalid {
     Packet(Error),
     /// The key is missing, or what it has is not of its type.
     Key(Atom),
+    /// It is none of the records of `:mqtt_packet`.
+    Record,
     /// There is no property of this name, or its value is not of its type.
     Property(Atom),
 }
@@ -30,6 +32,7 @@ impl Encoder for Invalid {
         match self {
             Self::Packet(error) => name(env, error.name()).encode(env),
             Self::Key(key) => (atoms::invalid(), key).encode(env),
+            Self::Record => atoms::invalid_record().encode(env),
             Self::Property(name) => (atoms::invalid_property(), name).encode(env),
         }
     }
@@ -41,15 +44,16 @@ impl Invalid {
         match self {
             Self::Packet(error) => name(env, error.name()),
             Self::Key(key) => *key,
+            Self::Record => atoms::invalid_record(),
             Self::Property(_) => atoms::invalid_property(),
         }
     }
 }
 
 /// What most packets take without the payload.
-const USUAL_SIZE: usize = 128;
+pub(crate) const USUAL_SIZE: usize = 128;
 
-type Encoded<T> = Result<T, Invalid>;
+pub(crate) type Encoded<T> = Result<T, Invalid>;
 
 /// Encodes a map as the packet that its `:type` says.
 pub(crate) fn encode(term: Term<'_>, version: Version) -> Encoded<Vec<u8>> {
@@ -321,10 +325,10 @@ fn property_value(kind: Kind, term: Term<'_>) -> Option<Value<'_>> {
     })
 }
 
-fn text(term: Term<'_>) -> Option<&str> {
+pub(crate) fn text(term: Term<'_>) -> Option<&str> {
     std::str::from_utf8(iodata(term)?).ok()
 }
 
-fn utf8(bytes: &[u8]) -> Encoded<&str> {
+pub(crate) fn utf8(bytes: &[u8]) -> Encoded<&str> {
     std::str::from_utf8(bytes).map_err(|_| Error::InvalidUtf8.into())
 }

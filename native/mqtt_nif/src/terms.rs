@@ -2,7 +2,7 @@
 
 use crate::atoms;
 use rustler::sys;
-use rustler::{Atom, Binary, Decoder, Env, NewBinary, Term};
+use rustler::{Atom, Binary, Decoder, Env, ListIterator, NewBinary, Term};
 use std::mem::MaybeUninit;
 
 /// Binaries up to this size live on the process heap and are copied; larger ones are shared.
@@ -35,8 +35,11 @@ pub(crate) fn iodata(term: Term<'_>) -> Option<&[u8]> {
 /// The elements of a proper list that are all of the type; none for any other term.
 pub(crate) fn list<'a, T: Decoder<'a>>(term: Term<'a>) -> Option<Vec<T>> {
     // rustler's own iterator panics at the end of an improper list.
-    term.list_length().ok()?;
-    term.decode().ok()
+    let mut elements = Vec::with_capacity(term.list_length().ok()?);
+    for element in term.decode::<ListIterator<'_>>().ok()? {
+        elements.push(element.decode().ok()?);
+    }
+    Some(elements)
 }
 
 /// A list of terms of the environment.
@@ -99,6 +102,11 @@ pub(crate) fn tuple(term: Term<'_>) -> &[sys::ErlNifTerm] {
 pub(crate) fn element(of: Term<'_>, element: sys::ErlNifTerm) -> Term<'_> {
     // SAFETY: the element lies in the environment of the tuple it was read from.
     unsafe { Term::new(of.get_env(), element) }
+}
+
+/// Whether a term is that atom.
+pub(crate) fn is(term: sys::ErlNifTerm, atom: Atom) -> bool {
+    term == atom.as_c_arg()
 }
 
 /// Tells the scheduler how much of its time slice `bytes` of packets took: 16 KiB of small packets
