@@ -24,7 +24,7 @@ defmodule MQTT.Server.Writer do
   @doc "Has what is on hold written now."
   @spec tell(reference) :: :ok
   def tell(timer) do
-    Process.cancel_timer(timer, async: true, info: false)
+    _ = Process.cancel_timer(timer, async: true, info: false)
     Native.writers_tell()
   end
 
