@@ -16,7 +16,8 @@ defmodule MQTT.Application do
   end
 
   defp writers do
-    count = System.schedulers_online()
+    # The native side has room for so many.
+    count = min(System.schedulers_online(), 64)
 
     for number <- 0..(count - 1) do
       Supervisor.child_spec({MQTT.Server.Writer, {number, count}},

@@ -73,6 +73,8 @@ defmodule MQTT.Server do
     * `{:disconnect, reason}` and `{:disconnect, reason, properties}` end the connection, with a
       DISCONNECT for a client of MQTT 5.0.
 
+  A message to many clients is published by one call of `publish/4`, without their processes.
+
   A reason is a name or code of `MQTT.Reason`, or a tuple of it and a map of properties (`:reason_string`,
   `:user_property`), which reach a client that wants them.
 
@@ -239,6 +241,10 @@ defmodule MQTT.Server do
 
   It may be kept anywhere, as in a `Registry` or an ETS table. Once the process has ended nothing can
   be published to it. In a process that is no connection it is `nil`.
+
+      iex> MQTT.Server.connection()
+      nil
+
   """
   @spec connection() :: connection | nil
   defdelegate connection, to: Connection, as: :current
@@ -246,10 +252,11 @@ defmodule MQTT.Server do
   @doc """
   Publishes one message to many connections, and gives those that it was not sent to.
 
-  It is encoded once, and no process of a connection is woken, nor a callback called. Options are `:qos`,
+  It is encoded once for some hundred connections, whose sessions share it, and no callback is called. No
+  process of a connection is woken, but for one that writes to an `:ssl` socket. Options are `:qos`,
   `:retain` and `:properties`, as in a publish action; each connection has packet identifiers of its
-  own, and all sessions share the message. It never waits for a client: what one does not read
-  waits for it within the bounds of its connection, beyond which the message is not sent.
+  own. It never waits for a client: what one does not read waits for it within the bounds of its
+  connection, beyond which the message is not sent.
 
       defmodule Chat do
         use MQTT.Server
@@ -281,16 +288,24 @@ defmodule MQTT.Server do
 
   What a callback publishes goes out when those for all that has come have returned, or a millisecond later.
 
-  Messages of a process arrive in their order. Between them and what a callback returns as
+  Messages of a process with the same QoS arrive in their order. Between them and what a callback returns as
   actions, which goes out once it has returned, there is none. A message that cannot be published at
   all raises an `ArgumentError`, and so does a term that is no connection, behind those before it.
+
+      iex> MQTT.Server.publish([], "a/b", "hello", %{qos: 1})
+      []
+
   """
   @spec publish([connection], topic :: iodata, message :: iodata, map) ::
           [{connection, :not_connected | :queue_full | :packet_too_large}]
   def publish(connections, topic, message, options \\ %{}) do
     options = Map.delete(options, :ref)
-    publish(connections, topic, message, options, [], Connection.hold?())
+    publish(connections, flat(topic), flat(message), options, [], Connection.hold?())
   end
+
+  # Once for all calls.
+  defp flat(iodata) when is_list(iodata), do: IO.iodata_to_binary(iodata)
+  defp flat(binary), do: binary
 
   # As many as one call may, and then the others.
   defp publish(connections, topic, message, options, failed, hold) do

@@ -260,6 +260,13 @@ defmodule MQTT.ListenerTest do
     assert MQTT.Listener.info(listener).port == port
   end
 
+  test "it stops when its connections have ended, however long they may take" do
+    {_listener, port} = listen(id: :patient, shutdown_timeout: :infinity)
+    clients = for _ <- 1..50, do: connect(port)
+    assert stop_supervised(:patient) == :ok
+    for client <- clients, do: assert_closed(client)
+  end
+
   test "a suspended listener stays so when its acceptor comes back" do
     {listener, port} = listen()
     :ok = MQTT.Listener.suspend(listener)

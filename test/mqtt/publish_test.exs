@@ -1,5 +1,6 @@
 defmodule MQTT.PublishTest do
   use MQTT.Test.Compat
+  doctest MQTT.Server, only: [publish: 4, connection: 0]
 
   alias MQTT.{Server, Session, Test.Scripted}
 
@@ -136,6 +137,15 @@ defmodule MQTT.PublishTest do
     for _ <- sent, do: assert(recv_bytes(slow, byte_size(packet)) == packet)
   end
 
+  test "what waits for a writer does not make a client a slow one" do
+    server = serve_scripted(:listener, max_queue_bytes: 100, slow_peer: :close)
+    {client, connection} = connected(server)
+    message = :binary.copy("x", 80)
+    for _ <- 1..100, do: assert(Server.publish([connection], "t", message) == [])
+    for _ <- 1..100, do: assert(recv_bytes(client, 85) == publish_packet("t", message))
+    assert_open(client)
+  end
+
   test "with slow_peer: :close it is disconnected" do
     server = serve_scripted(:listener, max_queue_bytes: 100_000, slow_peer: :close)
     {_client, connection} = connected(server)
@@ -199,6 +209,47 @@ defmodule MQTT.PublishTest do
     end
 
     Task.await_many(publishers)
+  end
+
+  # A handler that publishes to `connection` and then waits, or ends at once.
+  defp publish_and(what, connection) do
+    test = self()
+
+    publish = fn topic, message, _opts, state ->
+      [] = Server.publish([connection], topic, message)
+      send(test, {:published, self()})
+      what.(state)
+    end
+
+    args = Scripted.with_functions(%{handle_publish: publish})
+    {port, opts} = serve(:listener, Scripted, args)
+    client = connect(port, opts)
+    send_bytes(client, publish_packet("a", "b"))
+    assert_receive {:published, pid}
+    {client, pid}
+  end
+
+  test "a callback that takes long holds back nothing" do
+    {reader, connection} = connected(serve_scripted(:listener))
+
+    # Again after what was on hold has been written.
+    wait = fn state ->
+      receive do: (:publish -> Server.publish([connection], "a", "c"))
+      receive do: (:go_on -> {:ok, state})
+    end
+
+    {client, pid} = publish_and(wait, connection)
+    assert recv(reader) == publish_packet("a", "b")
+    send(pid, :publish)
+    assert recv(reader) == publish_packet("a", "c")
+    send(pid, :go_on)
+    assert_open(client)
+  end
+
+  test "what a process has published that is killed in its callback is sent" do
+    {reader, connection} = connected(serve_scripted(:listener))
+    {_client, _pid} = publish_and(fn _state -> Process.exit(self(), :kill) end, connection)
+    assert recv(reader) == publish_packet("a", "b")
   end
 
   test "what a writer leaves behind that is killed, the next one writes" do

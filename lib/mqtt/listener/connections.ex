@@ -8,6 +8,9 @@ defmodule MQTT.Listener.Connections do
   alias MQTT.Native
   alias MQTT.Server.Connection
 
+  # How long to wait when there can be no further process, in milliseconds.
+  @exhausted 100
+
   @enforce_keys [:parent, :listener, :start, :shutdown_timeout]
   defstruct @enforce_keys
 
@@ -48,6 +51,11 @@ defmodule MQTT.Listener.Connections do
     {:noreply, s}
   end
 
+  def handle_info({:start, count}, s) do
+    start(count, s)
+    {:noreply, s}
+  end
+
   def handle_info(_message_or_exit, s), do: {:noreply, s}
 
   defp start(0, _s), do: :ok
@@ -55,6 +63,9 @@ defmodule MQTT.Listener.Connections do
   defp start(count, s) do
     _ = :proc_lib.spawn_link(Connection, :enter_taken, [s.listener, s.start])
     start(count - 1, s)
+  rescue
+    # The virtual machine has as many processes as it may. The clients wait.
+    SystemLimitError -> Process.send_after(self(), {:start, count}, @exhausted)
   end
 
   # As other supervisors answer.
@@ -80,9 +91,11 @@ defmodule MQTT.Listener.Connections do
     children = children(s)
     monitors = for pid <- children, into: %{}, do: {Process.monitor(pid), pid}
     Enum.each(children, &Process.exit(&1, :shutdown))
-    timer = Process.send_after(self(), :too_long, s.shutdown_timeout)
+
+    if s.shutdown_timeout != :infinity,
+      do: Process.send_after(self(), :too_long, s.shutdown_timeout)
+
     wait(monitors)
-    Process.cancel_timer(timer)
   end
 
   defp wait(monitors) when monitors == %{}, do: :ok
@@ -91,6 +104,10 @@ defmodule MQTT.Listener.Connections do
     receive do
       {:DOWN, monitor, _, _, _} ->
         monitors |> Map.delete(monitor) |> wait()
+
+      # Taken as well, so that each message is looked at once.
+      {:EXIT, _, _} ->
+        wait(monitors)
 
       :too_long ->
         Enum.each(monitors, fn {_, pid} -> Process.exit(pid, :kill) end)

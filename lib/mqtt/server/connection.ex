@@ -129,16 +129,16 @@ defmodule MQTT.Server.Connection do
   """
   @spec hold?() :: boolean
   def hold? do
-    cond do
-      Process.get(:"$mqtt_connection") == nil -> false
-      Process.get(:"$mqtt_hold") != nil -> true
-      true -> Process.put(:"$mqtt_hold", Writer.tell_after(@hold)) == nil
+    case {current(), Process.get(:"$mqtt_hold")} do
+      {nil, _} -> false
+      {_, nil} -> Process.put(:"$mqtt_hold", Writer.hold(@hold)) == nil
+      {_, held} -> Writer.held?(held)
     end
   end
 
   defp release do
-    timer = Process.delete(:"$mqtt_hold")
-    if timer, do: Writer.tell(timer)
+    held = Process.delete(:"$mqtt_hold")
+    if held, do: Writer.tell(held)
   end
 
   @impl true
@@ -187,7 +187,7 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :send_queue_full}, s), do: {:stop, {:shutdown, :send_queue_full}, s}
   def handle_info({:"$mqtt", :session}, s), do: write([], s)
-  def handle_info({:"$mqtt", :output}, s), do: write_ssl(s)
+  def handle_info({:"$mqtt", :output}, s), do: write([], s)
 
   def handle_info({:"$mqtt", {:session_taken_over, _clean}}, s),
     do: {:stop, {:shutdown, :session_taken_over}, s}
@@ -229,9 +229,9 @@ defmodule MQTT.Server.Connection do
 
   @impl true
   def code_change(old_vsn, %{phase: :connected} = s, extra) do
-    with {:ok, state} <- s.module.code_change(old_vsn, s.state, extra) do
-      {:ok, %{s | state: state}}
-    end
+    result = s.module.code_change(old_vsn, s.state, extra)
+    _ = release()
+    with {:ok, state} <- result, do: {:ok, %{s | state: state}}
   end
 
   def code_change(_old_vsn, s, _extra), do: {:ok, s}

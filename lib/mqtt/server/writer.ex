@@ -9,6 +9,8 @@ defmodule MQTT.Server.Writer do
 
   alias MQTT.Native
 
+  @type held :: {timer :: reference, deadline :: integer}
+
   @spec start_link({non_neg_integer, pos_integer}) :: GenServer.on_start()
   def start_link({number, _} = arguments) do
     # One of them is told for all.
@@ -17,13 +19,19 @@ defmodule MQTT.Server.Writer do
   end
 
   @doc "Has what is on hold written in so many milliseconds, unless `tell/1` is called before."
-  @spec tell_after(non_neg_integer) :: reference
-  def tell_after(milliseconds),
-    do: Process.send_after(__MODULE__, {:"$mqtt", :tell}, milliseconds)
+  @spec hold(pos_integer) :: held
+  def hold(milliseconds) do
+    timer = Process.send_after(__MODULE__, {:"$mqtt", :tell}, milliseconds)
+    {timer, System.monotonic_time(:millisecond) + milliseconds}
+  end
+
+  @doc "Whether that time is not over."
+  @spec held?(held) :: boolean
+  def held?({_timer, deadline}), do: System.monotonic_time(:millisecond) < deadline
 
   @doc "Has what is on hold written now."
-  @spec tell(reference) :: :ok
-  def tell(timer) do
+  @spec tell(held) :: :ok
+  def tell({timer, _deadline}) do
     _ = Process.cancel_timer(timer, async: true, info: false)
     Native.writers_tell()
   end
@@ -37,19 +45,15 @@ defmodule MQTT.Server.Writer do
   end
 
   @impl true
-  def handle_info({:"$mqtt", :write}, number) do
-    write(number)
+  # Each call takes a good part of a time slice, and other messages have their turn between two of them.
+  def handle_info({:"$mqtt", :write} = message, number) do
+    if Native.writer_write(number) == :more, do: send(self(), message)
     {:noreply, number}
   end
 
   def handle_info({:"$mqtt", :tell}, number) do
     Native.writers_tell()
     {:noreply, number}
-  end
-
-  # Each call takes a good part of a time slice, after which others have their turn.
-  defp write(number) do
-    with :more <- Native.writer_write(number), do: write(number)
   end
 
   @impl true

@@ -86,7 +86,7 @@ impl<'a> Call<'a, '_> {
         let mut input = connection.input.lock().map_err(|_| not_connected())?;
         let (state, mut session) = input.connected().ok_or_else(not_connected)?;
         let mut output = connection.output();
-        let (admission, owner) = output.admission_of_broadcast();
+        let (admission, owner) = output.admission_of_broadcast(connection);
         if let Some(owner) = owner {
             self.tell(owner, atoms::send_queue_full());
         }
@@ -102,6 +102,10 @@ impl<'a> Call<'a, '_> {
             // The owner sends it when the client has acknowledged or read others.
             Fate::Waiting => _ = output.wait_if_queued(),
             Fate::Head if output.is_fed() || self.broadcast.payload().len() < BORROW => {
+                self.cost += self.head.len() + self.broadcast.payload().len();
+                if !writers::exist() {
+                    self.cost += COST_OF_WRITE;
+                }
                 match output.cork(connection, [&self.head, self.broadcast.payload()]) {
                     Corked::Known => {}
                     Corked::ByWriter => self.corked.push(connection.clone()),

@@ -131,7 +131,7 @@ pub(crate) fn run<'a>(
     let (mut queued, mut call) = {
         let mut output = connection.output();
         let slow_peer = output.options().slow_peer;
-        (output.refused(), Call { now, slow_peer, admission: output.admission(again) })
+        (output.refused(), Call { now, slow_peer, admission: output.admission(connection, again) })
     };
     let mut count = 0;
     let outcome = loop {
@@ -151,7 +151,7 @@ pub(crate) fn run<'a>(
             cork.write(connection, &mut output);
             queued = output.refused();
             if call.slow_peer != SlowPeer::Block {
-                call.admission = output.admission(false);
+                call.admission = output.admission(connection, false);
             }
         }
     };

@@ -115,6 +115,9 @@ impl Connection {
             }
             // A shared session is free for the next connection.
             input.session = Session::new(core::SessionLimits::default());
+            // The application may keep the connection for as long as it likes.
+            input.input = Input::new(Vec::new());
+            input.answers = Vec::new();
             match (&input.socket, input.selected) {
                 (Some(socket), true) => (Some(socket.as_raw_fd()), None),
                 _ => (None, input.socket.take()),

@@ -194,10 +194,11 @@ impl Output {
 
     /// What becomes of messages of QoS 0 now; or `again`, which with [`SlowPeer::Block`] is what was
     /// said before.
-    pub(crate) fn admission(&mut self, again: bool) -> Admission {
+    pub(crate) fn admission(&mut self, connection: &Arc<Connection>, again: bool) -> Admission {
         if again && self.options.slow_peer == SlowPeer::Block {
             return self.admission;
         }
+        self.try_corked(connection);
         self.admission = if self.fed || !self.is_full() {
             Admission::Send
         } else if self.options.slow_peer == SlowPeer::Close {
@@ -210,7 +211,11 @@ impl Output {
 
     /// What becomes of a message of a broadcast now. Gives the owner, if it has to be told that the
     /// peer is to be disconnected.
-    pub(crate) fn admission_of_broadcast(&mut self) -> (Admission, Option<LocalPid>) {
+    pub(crate) fn admission_of_broadcast(
+        &mut self,
+        connection: &Arc<Connection>,
+    ) -> (Admission, Option<LocalPid>) {
+        self.try_corked(connection);
         if !self.is_full() {
             (Admission::Send, None)
         } else if self.options.slow_peer == SlowPeer::Close {
@@ -218,6 +223,13 @@ impl Output {
             (Admission::Close, self.owner.filter(|_| !told))
         } else {
             (Admission::Drop, None)
+        }
+    }
+
+    /// What was corked does not show that the peer is slow.
+    fn try_corked(&mut self, connection: &Arc<Connection>) {
+        if self.is_full() && !self.fed {
+            self.uncork(connection);
         }
     }
 
@@ -398,7 +410,10 @@ impl Output {
         connection: &Arc<Connection>,
         ending: Ending,
     ) -> Option<Arc<Socket>> {
-        if !self.fed {
+        if self.fed {
+            // Who would have written it is gone.
+            drop(self.take());
+        } else {
             self.uncork(connection);
         }
         self.ending.get_or_insert(ending);

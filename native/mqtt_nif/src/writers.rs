@@ -43,8 +43,8 @@ fn writer(index: usize) -> Option<MutexGuard<'static, Writer>> {
 /// The writer of a connection, always the same one.
 fn index(connection: &Arc<Connection>, count: usize) -> usize {
     // The lower bits of an address are alike.
-    let hash = (Arc::as_ptr(connection) as usize).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
-    (hash >> 32) % count
+    let hash = (Arc::as_ptr(connection) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (hash >> 32) as usize % count
 }
 
 /// Has what was corked in these connections written: now, or if it is on `hold` once [`writers_tell`] is
@@ -58,7 +58,7 @@ pub(crate) fn give(
     for connection in connections {
         let given = if count == 0 { None } else { writer(index(&connection, count)) };
         if let Some(mut writer) = given
-            && (hold || writer.tell(env))
+            && ((hold && writer.process.is_some()) || writer.tell(env))
         {
             writer.connections.push_back(connection);
         } else {
@@ -79,9 +79,19 @@ impl Writer {
     }
 }
 
+/// Whether there are any.
+pub(crate) fn exist() -> bool {
+    COUNT.load(Ordering::Acquire) > 0
+}
+
 /// Has written what is on hold.
 #[rustler::nif]
 fn writers_tell(env: Env<'_>) -> Atom {
+    tell_all(env);
+    atoms::ok()
+}
+
+fn tell_all(env: Env<'_>) {
     for index in 0..COUNT.load(Ordering::Acquire) {
         let Some(mut writer) = writer(index) else { continue };
         if writer.connections.is_empty() || writer.tell(env) {
@@ -93,7 +103,6 @@ fn writers_tell(env: Env<'_>) -> Atom {
             connection.output().uncork(&connection);
         }
     }
-    atoms::ok()
 }
 
 /// The calling process is a writer from now on, of `count`.
@@ -106,6 +115,8 @@ fn writer_register(env: Env<'_>, number: usize, count: usize) -> Atom {
     writer.tell(env);
     drop(writer);
     COUNT.store(count.min(MAX_WRITERS), Ordering::Release);
+    // Who was to tell them may have told the one before this.
+    tell_all(env);
     atoms::ok()
 }
 
