@@ -61,11 +61,19 @@ defmodule MQTT.Listener.Connections do
   defp start(0, _s), do: :ok
 
   defp start(count, s) do
-    _ = :proc_lib.spawn_link(Connection, :enter_taken, [s.listener, s.start])
-    start(count - 1, s)
+    if start_one(s) do
+      start(count - 1, s)
+    else
+      _ = Process.send_after(self(), {:start, count}, @exhausted)
+      :ok
+    end
+  end
+
+  # Not if the virtual machine has as many processes as it may. The client waits.
+  defp start_one(s) do
+    is_pid(:proc_lib.spawn_link(Connection, :enter_taken, [s.listener, s.start]))
   rescue
-    # The virtual machine has as many processes as it may. The clients wait.
-    SystemLimitError -> Process.send_after(self(), {:start, count}, @exhausted)
+    SystemLimitError -> false
   end
 
   # As other supervisors answer.
@@ -92,8 +100,9 @@ defmodule MQTT.Listener.Connections do
     monitors = for pid <- children, into: %{}, do: {Process.monitor(pid), pid}
     Enum.each(children, &Process.exit(&1, :shutdown))
 
-    if s.shutdown_timeout != :infinity,
-      do: Process.send_after(self(), :too_long, s.shutdown_timeout)
+    _ =
+      if s.shutdown_timeout != :infinity,
+        do: Process.send_after(self(), :too_long, s.shutdown_timeout)
 
     wait(monitors)
   end
