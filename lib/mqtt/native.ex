@@ -47,7 +47,7 @@ defmodule MQTT.Native do
     do: :erlang.nif_error(:not_loaded)
 
   def connection_disconnect(_connection, _code, _properties), do: :erlang.nif_error(:not_loaded)
-  def connection_send(_connection, _commands, _again), do: :erlang.nif_error(:not_loaded)
+  def connection_send(_connection, _commands, _again, _alone), do: :erlang.nif_error(:not_loaded)
   def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_check_time(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)

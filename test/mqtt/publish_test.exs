@@ -37,6 +37,34 @@ defmodule MQTT.PublishTest do
     end
   end
 
+  test_each "messages that come to many processes one at a time, and more than one can write at once" do
+    {port, opts} = serve(transport, Scripted, Scripted.with_functions())
+
+    clients =
+      for _ <- 1..200 do
+        client = connect(port, opts)
+        assert_receive {:init, pid, _}
+        {client, pid}
+      end
+
+    publish = fn pid, message -> GenServer.cast(pid, {:act, {:publish, "t", message}}) end
+
+    # The large one is not left to a writer, and nothing overtakes another.
+    messages = for n <- 1..40, do: if(n == 20, do: :binary.copy("x", 10_000), else: "#{n}")
+    for message <- messages, {_, pid} <- clients, do: publish.(pid, message)
+    packets = IO.iodata_to_binary(for message <- messages, do: publish_packet("t", message))
+    for {client, _} <- clients, do: assert(recv_bytes(client, byte_size(packets)) == packets)
+
+    # What was left when the process ends is sent.
+    for {_, pid} <- clients, do: publish.(pid, "last")
+    for {_, pid} <- clients, do: :ok = Server.stop(pid)
+
+    for {client, _} <- clients do
+      assert recv(client) == publish_packet("t", "last")
+      assert_closed(client)
+    end
+  end
+
   test_each "each connection has packet identifiers of its own" do
     server = serve_scripted(transport)
     {a, to_a} = connected(server)

@@ -5,7 +5,8 @@ defmodule MQTT.Server.Connection do
   #
   # What the handler publishes while messages wait in the mailbox is corked: it is written when the
   # messages that were there have been handled and no more have come, or when `@max_corked` commands or `@max_corked_bytes`
-  # of messages wait, or when a reply is among them.
+  # of messages wait, or when a reply is among them. One that stays alone is written, or left to a writer while there
+  # are many such (`native/mqtt_nif/src/writers.rs`).
   #
   # Until CONNECT is accepted, which may take several rounds of authentication, calls, casts and
   # messages are kept.
@@ -565,6 +566,9 @@ defmodule MQTT.Server.Connection do
           s.marked ->
             {:noreply, %{s | state: state, corked: corked}}
 
+          count == 1 and alone?() ->
+            flush(%{s | state: state, corked: corked}, true)
+
           true ->
             mark(0)
             {:noreply, %{s | state: state, corked: corked, marked: true}}
@@ -575,15 +579,22 @@ defmodule MQTT.Server.Connection do
     end
   end
 
+  # Whether nothing more has come, also after those who may have it have had their turn.
+  defp alone?, do: empty?() and :erlang.yield() and empty?()
+
+  defp empty?, do: Process.info(self(), :message_queue_len) == {:message_queue_len, 0}
+
   # Behind the messages that are in the mailbox now.
   defp mark(count), do: send(self(), {:"$mqtt", {:cork, count}})
 
-  defp flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
+  # With `alone`, the command may be left to a writer, if there are many such.
+  defp flush(s, alone \\ false)
+  defp flush(%{corked: {[], _, _, _, _}} = s, _alone), do: write_ssl(s)
 
-  defp flush(%{corked: {commands, _, _, ours?, refs}} = s) do
+  defp flush(%{corked: {commands, _, _, ours?, refs}} = s, alone) do
     s = %{s | corked: Events.none(), refs: remember(refs, s.refs)}
     commands = Enum.reverse(commands)
-    if ours?, do: write_in_turn(commands, s), else: write(commands, s)
+    if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
   end
 
   defp remember([], refs), do: refs
@@ -591,8 +602,8 @@ defmodule MQTT.Server.Connection do
   defp remember(more, refs),
     do: Enum.reduce(more, refs, fn {number, ref}, refs -> Map.put(refs, number, {:ref, ref}) end)
 
-  defp write(commands, s, again \\ false) do
-    Native.connection_send(s.connection, commands, again) |> written(s)
+  defp write(commands, s, again \\ false, alone \\ false) do
+    Native.connection_send(s.connection, commands, again, alone) |> written(s)
   end
 
   # What was published before a reply is written before it.

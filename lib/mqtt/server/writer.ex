@@ -1,7 +1,7 @@
 defmodule MQTT.Server.Writer do
   @moduledoc false
-  # Writes what `MQTT.Server.publish/4` has corked, of the connections that are this writer's. There is
-  # one for each scheduler. While it waits for its turn, more comes for the same connections, which
+  # Writes what is corked, by `MQTT.Server.publish/4` and by connections that have single messages, of the
+  # connections that are this writer's. There is one for each scheduler. While it waits for its turn, more comes for the same connections, which
   # then costs no further system call. Where the application does not run, there is none, and each
   # message is written at once.
 
@@ -47,7 +47,12 @@ defmodule MQTT.Server.Writer do
   @impl true
   # Each call takes a good part of a time slice, and other messages have their turn between two of them.
   def handle_info({:"$mqtt", :write} = message, number) do
-    if Native.writer_write(number) == :more, do: send(self(), message)
+    case Native.writer_write(number) do
+      :ok -> :ok
+      0 -> send(self(), message)
+      milliseconds -> Process.send_after(self(), message, milliseconds)
+    end
+
     {:noreply, number}
   end
 

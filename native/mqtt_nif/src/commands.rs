@@ -1,13 +1,13 @@
 //! The commands of the owner, encoded and written in one go.
 
 use crate::atoms;
-use crate::clock;
 use crate::connection::Connection;
 use crate::input::Peer;
-use crate::output::{Admission, Output, SlowPeer};
+use crate::output::{Admission, Corked, Output, SlowPeer};
 use crate::packet_encode;
 use crate::session::Access;
 use crate::terms::{consume_timeslice, element, iodata, is, list, name, tuple};
+use crate::{clock, writers};
 use mqtt_codec::{PacketId, Properties, PropertiesBuf, Publish, Qos, ReasonCode};
 use mqtt_core::{self as core, Close, CommandError, Dropped, Fate, Millis};
 use rustler::{Atom, Env, Term};
@@ -101,6 +101,19 @@ impl<'a> Cork<'a> {
         self.payloads.clear();
         self.borrowed = 0;
     }
+
+    /// Whether it is small enough to be left to a writer.
+    fn can_be_left(&self) -> bool {
+        self.written == 0 && self.payloads.is_empty() && (1..BORROW).contains(&self.bytes.len())
+    }
+
+    /// Leaves it to a writer. Says whether the connection has to be given to it.
+    fn leave(&mut self, connection: &Arc<Connection>, output: &mut Output) -> bool {
+        self.written += self.len();
+        let corked = output.cork(connection, [&self.bytes, &[]]);
+        self.bytes.clear();
+        corked == Corked::ByWriter
+    }
 }
 
 impl Drop for Cork<'_> {
@@ -114,13 +127,14 @@ impl Drop for Cork<'_> {
 }
 
 /// Encodes and writes the commands of a list behind the `answers`, as many as one call may. If one of them is bad, those
-/// before it have been written.
+/// before it have been written. Commands that are `alone` may be left to a writer.
 pub(crate) fn run<'a>(
     connection: &Arc<Connection>,
     peer: &mut Peer<'_>,
     answers: &mut Vec<u8>,
     mut commands: Term<'a>,
     again: bool,
+    alone: bool,
 ) -> Outcome<'a> {
     let mut cork = Cork::new();
     cork.bytes.append(answers);
@@ -156,9 +170,14 @@ pub(crate) fn run<'a>(
         }
     };
     let mut output = connection.output();
+    let left = alone && cork.can_be_left() && !output.is_fed() && writers::are_better(now);
+    let given = left && cork.leave(connection, &mut output);
     cork.write(connection, &mut output);
     count_dropped(&mut output, peer, dropped_before);
     drop(output);
+    if given {
+        writers::give_alone(commands.get_env(), connection);
+    }
     consume_timeslice(commands.get_env(), cork.written + 128 * count);
     outcome
 }

@@ -94,6 +94,8 @@ pub(crate) struct Output {
     fed: bool,
     queue: BytesMut,
     writing: Writing,
+    /// Packets of those that were corked, by as many calls.
+    corked: u32,
     /// Whether the owner was told to disconnect a slow peer.
     told_full: bool,
     /// Whether the owner reads nothing until it is told that the queue is empty.
@@ -125,6 +127,7 @@ impl Output {
             socket,
             queue: BytesMut::new(),
             writing: Writing::AtOnce,
+            corked: 0,
             told_full: false,
             owner_waits: false,
             owner: None,
@@ -302,11 +305,12 @@ impl Output {
         Ok(slices)
     }
 
-    /// For a writer: sends what was corked.
-    pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) {
+    /// For a writer: sends what was corked. Says how many calls of [`cork`](Self::cork) that was from.
+    pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) -> u32 {
         if self.is_corked() {
             self.write(connection, &mut []);
         }
+        std::mem::take(&mut self.corked)
     }
 
     /// Puts a small packet, in two parts, behind what waits. Says who has to see to it.
@@ -325,6 +329,7 @@ impl Output {
             self.uncork(connection);
             return Corked::Known;
         }
+        self.corked = self.corked.saturating_add(1);
         let before = std::mem::replace(&mut self.writing, Writing::Corked);
         match (before == Writing::Corked, self.fed, self.owner) {
             (false, false, _) => Corked::ByWriter,

@@ -1,7 +1,12 @@
-//! What broadcasts have corked, and the processes that write it: a process for each scheduler, which is
-//! told once and then writes to all the connections that are its own by that time. It is told at once,
-//! or, where more broadcasts may follow from the same process, when these are over. Many of them thus
-//! cost a connection one system call.
+//! What is corked, and the processes that write it: a process for each scheduler, which is
+//! told once and then writes to all the connections that are its own by that time. Thus a connection
+//! gets many packets by one system call.
+//!
+//! Broadcasts cork. The writer is told at once, or, where more broadcasts may follow from the same process,
+//! when these are over. And a connection's process corks that has a single packet to write, if there are
+//! many such on its scheduler: a message to a thousand processes is a time slice of its publisher's, so
+//! the next one comes when they all have had their turn. The writer then waits for more of them,
+//! for as long as it has been worth it.
 //!
 //! The lock of a list comes behind that of an output, and nothing is called under it but
 //! the BEAM's `enif_send`.
@@ -9,7 +14,9 @@
 use crate::atoms;
 use crate::connection::Connection;
 use crate::terms::consume_timeslice;
-use rustler::{Atom, Env, LocalPid};
+use mqtt_core::Millis;
+use rustler::{Atom, Encoder, Env, LocalPid, Term};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,17 +28,48 @@ const AT_ONCE: usize = 64;
 /// What a write takes, compared with bytes that are decoded.
 const COST: usize = 2 * 1024;
 
+/// From so many in a millisecond on, packets that are alone are left to a writer: they
+/// take more than a tenth of a scheduler.
+const MANY_ALONE: u32 = 32;
+/// From so many connections on, a writer may wait: microseconds for each of them, if every write had one
+/// packet more by it, and milliseconds at most.
+const MANY_WAITING: usize = 64;
+const WAIT_FOR_EACH: usize = 50;
+const MAX_WAIT: usize = 20;
+
 struct Writer {
     /// Those that have something corked.
     connections: VecDeque<Arc<Connection>>,
     process: Option<LocalPid>,
     /// Whether the process was told, and has not found the list empty since.
     told: bool,
+    /// How many of them have been given since the pass began because their packet was alone.
+    alone: usize,
+    pass: Pass,
+    /// For each hundred writes of the pass before, the packets beyond one a write.
+    gain: usize,
 }
 
-static WRITERS: [Mutex<Writer>; MAX_WRITERS] =
-    [const { Mutex::new(Writer { connections: VecDeque::new(), process: None, told: false }) };
-        MAX_WRITERS];
+/// A writer's way through the connections that were in its list when it began.
+#[derive(Clone, Copy)]
+struct Pass {
+    left: usize,
+    writes: usize,
+    packets: usize,
+}
+
+const NO_PASS: Pass = Pass { left: 0, writes: 0, packets: 0 };
+
+static WRITERS: [Mutex<Writer>; MAX_WRITERS] = [const {
+    Mutex::new(Writer {
+        connections: VecDeque::new(),
+        process: None,
+        told: false,
+        alone: 0,
+        pass: NO_PASS,
+        gain: 0,
+    })
+}; MAX_WRITERS];
 
 /// How many of them have a process.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -54,17 +92,48 @@ pub(crate) fn give(
     connections: impl IntoIterator<Item = Arc<Connection>>,
     hold: bool,
 ) {
-    let count = COUNT.load(Ordering::Acquire);
     for connection in connections {
-        let given = if count == 0 { None } else { writer(index(&connection, count)) };
-        if let Some(mut writer) = given
-            && ((hold && writer.process.is_some()) || writer.tell(env))
-        {
-            writer.connections.push_back(connection);
-        } else {
-            connection.output().uncork(&connection);
-        }
+        give_one(&connection, |writer| (hold && writer.process.is_some()) || writer.tell(env));
     }
+}
+
+/// Has what was corked in a connection written, which was a single packet.
+pub(crate) fn give_alone(env: Env<'_>, connection: &Arc<Connection>) {
+    give_one(connection, |writer| {
+        writer.alone += 1;
+        writer.tell(env)
+    });
+}
+
+/// Puts a connection into its writer's list if `take` says that this will be seen to.
+fn give_one(connection: &Arc<Connection>, take: impl FnOnce(&mut Writer) -> bool) {
+    let count = COUNT.load(Ordering::Acquire);
+    let given = if count == 0 { None } else { writer(index(connection, count)) };
+    if let Some(mut writer) = given
+        && take(&mut writer)
+    {
+        writer.connections.push_back(connection.clone());
+    } else {
+        connection.output().uncork(connection);
+    }
+}
+
+thread_local! {
+    /// A millisecond, the packets in it that were alone, and in the one before.
+    static ALONE: Cell<(Millis, u32, u32)> = const { Cell::new((0, 0, 0)) };
+}
+
+/// A packet is the only one that a connection has to write. Says whether this scheduler has so many of
+/// them that they are better left to a writer.
+pub(crate) fn are_better(now: Millis) -> bool {
+    let (millisecond, count, before) = ALONE.get();
+    let (count, before) = match now.saturating_sub(millisecond) {
+        0 => (count + 1, before),
+        1 => (1, count),
+        _ => (1, 0),
+    };
+    ALONE.set((now, count, before));
+    count.max(before) >= MANY_ALONE
 }
 
 impl Writer {
@@ -75,6 +144,30 @@ impl Writer {
                 .process
                 .is_some_and(|process| env.send(&process, (atoms::mqtt(), atoms::write())).is_ok());
         }
+        self.told
+    }
+
+    /// Begins a pass. Gives the milliseconds to wait before.
+    fn begin(&mut self) -> usize {
+        self.pass = Pass { left: self.connections.len(), ..NO_PASS };
+        let alone = std::mem::take(&mut self.alone);
+        if alone < MANY_WAITING {
+            return 0;
+        }
+        (alone * WAIT_FOR_EACH * self.gain / 100 / 1000).min(MAX_WAIT)
+    }
+
+    /// The next connection of the pass.
+    fn next(&mut self) -> Option<Arc<Connection>> {
+        self.pass.left = self.pass.left.checked_sub(1)?;
+        self.connections.pop_front()
+    }
+
+    /// Ends a pass. Says whether there is more.
+    fn end(&mut self) -> bool {
+        let Pass { writes, packets, .. } = std::mem::replace(&mut self.pass, NO_PASS);
+        self.gain = packets.saturating_sub(writes) * 100 / writes.max(1);
+        self.told = !self.connections.is_empty();
         self.told
     }
 }
@@ -112,6 +205,7 @@ fn writer_register(env: Env<'_>, number: usize, count: usize) -> Atom {
     writer.process = Some(env.pid());
     // What the one before it left.
     writer.told = false;
+    writer.pass = NO_PASS;
     writer.tell(env);
     drop(writer);
     COUNT.store(count.min(MAX_WRITERS), Ordering::Release);
@@ -133,23 +227,33 @@ fn writer_leave(number: usize) -> Atom {
     atoms::ok()
 }
 
-/// Writes to some of the connections that wait: `:more`, or `:ok` if these were all.
+/// Writes to some of the connections that wait. Gives when to call again, in milliseconds, or `:ok` if
+/// these were all. Before a pass it may say so without having written.
 #[rustler::nif]
-fn writer_write(env: Env<'_>, number: usize) -> Atom {
+fn writer_write(env: Env<'_>, number: usize) -> Term<'_> {
+    if let Some(mut writer) = writer(number)
+        && writer.pass.left == 0
+    {
+        let wait = writer.begin();
+        if wait > 0 {
+            return wait.encode(env);
+        }
+    }
     let mut count = 0;
     let more = loop {
         let Some(mut writer) = writer(number) else { break false };
         if count == AT_ONCE {
             break true;
         }
-        let Some(connection) = writer.connections.pop_front() else {
-            writer.told = false;
-            break false;
-        };
+        let Some(connection) = writer.next() else { break writer.end() };
         drop(writer);
-        connection.output().uncork(&connection);
+        let packets = connection.output().uncork(&connection);
         count += 1;
+        if let Some(mut writer) = self::writer(number) {
+            writer.pass.writes += 1;
+            writer.pass.packets += packets as usize;
+        }
     };
     consume_timeslice(env, COST * count);
-    if more { atoms::more() } else { atoms::ok() }
+    if more { 0.encode(env) } else { atoms::ok().encode(env) }
 }
