@@ -268,6 +268,7 @@ defmodule MQTT.Server.Connection do
 
   # MQTT 5.0 tells the client why, unless that was done or the client is gone.
   defp say_goodbye({:shutdown, :closed}, s), do: {:noreply, s}
+  defp say_goodbye(_reason, %{left: true} = s), do: {:noreply, s}
 
   defp say_goodbye(reason, s) do
     code =

@@ -64,6 +64,9 @@ defmodule MQTT.Server.Options do
     :max_session_subscriptions
   ]
 
+  @defaults Map.new(@schema, fn {name, _type, default, _doc} -> {name, default} end)
+  @default_native Map.take(@defaults, @native)
+
   @enforce_keys [:native, :hibernate_after, :keep_socket, :send_timeout]
   defstruct @enforce_keys
 
@@ -76,17 +79,21 @@ defmodule MQTT.Server.Options do
 
   @doc "The options of a connection that is not a listener's."
   @spec new(module, keyword) :: t
+  # Without a listener this is done for each connection, most of which have no options.
+  def new(module, []), do: struct(@defaults, @default_native, module)
+
   def new(module, options),
     do: options |> Options.validate!(@schema, "MQTT.Server") |> from_map(module)
 
   @doc "The struct of options that were checked against `schema/0`, maybe among others."
   @spec from_map(map, module) :: t
-  def from_map(options, module) do
+  def from_map(options, module), do: struct(options, Map.take(options, @native), module)
+
+  defp struct(options, native, module) do
     authenticates = Code.ensure_loaded?(module) and function_exported?(module, :handle_auth, 3)
-    native = options |> Map.take(@native) |> Map.put(:enhanced_authentication, authenticates)
 
     %__MODULE__{
-      native: native,
+      native: Map.put(native, :enhanced_authentication, authenticates),
       hibernate_after: options.hibernate_after,
       keep_socket: options.keep_socket,
       send_timeout: options.send_timeout
