@@ -22,7 +22,8 @@
 //! `connection` is the state machine; what it does with the packets is in `connecting`, `incoming`,
 //! `outgoing` and `subscribing`. `broadcast` is a message to many of them. `session` is what outlives it, `under_way` the messages of a session
 //! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
-//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables.
+//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `filter` is how
+//! topic filters relate to each other.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -42,6 +43,7 @@ mod config;
 mod connecting;
 mod connection;
 mod event;
+pub mod filter;
 mod ids;
 mod incoming;
 mod message;
