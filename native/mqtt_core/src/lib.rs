@@ -22,8 +22,8 @@
 //! `connection` is the state machine; what it does with the packets is in `connecting`, `incoming`,
 //! `outgoing` and `subscribing`. `broadcast` is a message to many of them. `session` is what outlives it, `under_way` the messages of a session
 //! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
-//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `filter` is how
-//! topic filters relate to each other.
+//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `acl` is
+//! who may publish and receive what, `acl_file` its file, `filter` how topic filters relate to each other.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -36,6 +36,8 @@
     )
 )]
 
+mod acl;
+mod acl_file;
 mod aliases;
 mod broadcast;
 mod close;
@@ -53,6 +55,8 @@ mod stored;
 mod subscribing;
 mod under_way;
 
+pub use acl::{Acl, Rules};
+pub use acl_file::{AclError, AclErrorKind};
 pub use broadcast::Broadcast;
 pub use close::{Close, Violation};
 pub use config::Config;
