@@ -24,6 +24,8 @@
 //! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
 //! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `acl` is
 //! who may publish and receive what, `acl_file` its file, `filter` how topic filters relate to each other.
+//!
+//! A server between clients also needs [`router`], which tells whom a message goes to.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -50,6 +52,7 @@ mod ids;
 mod incoming;
 mod message;
 mod outgoing;
+pub mod router;
 mod session;
 mod stored;
 mod subscribing;

@@ -1,0 +1,308 @@
+//! Which subscribers a message goes to (sections 4.7 and 4.8).
+//!
+//! ```
+//! use mqtt_codec::Qos;
+//! use mqtt_core::router::{Matches, Router, Strategy, Subscribed, SubscriberId, Subscription};
+//!
+//! let mut router = Router::new(Strategy::LeastLoaded);
+//! let (anna, ben) = (SubscriberId(0), SubscriberId(1));
+//! let at_least_once = Subscription { qos: Qos::AtLeastOnce, ..Subscription::default() };
+//! assert_eq!(router.subscribe("plant/+/status", false, anna, at_least_once), Subscribed::New);
+//! router.subscribe("plant/#", false, anna, Subscription::default());
+//! router.subscribe("$share/workers/plant/#", true, ben, Subscription::default());
+//!
+//! let mut matches = Matches::new();
+//! router.matches("plant/7/status", None, &mut matches);
+//! let found: Vec<_> = matches.iter().map(|found| (found.subscriber, found.qos)).collect();
+//! assert_eq!(found, [(anna, Qos::AtLeastOnce)]);
+//! let worker = router.choose(matches.groups()[0], 0, None, |_| Some(0));
+//! assert_eq!(worker.map(|found| found.subscriber), Some(ben));
+//! ```
+//!
+//! A topic is looked up once among all filters, which finds those without wildcards. Those with
+//! wildcards are also a tree, that a topic goes through level by level. Neither depends on how many
+//! other filters there are.
+//!
+//! # Layout
+//!
+//! `filters` are the filters by their text, each with its `members`; `trie` is the tree; `entries`
+//! are the subscriptions by filter and subscriber, so that one can be removed from among many.
+//! `matches` is what is found, `choice` how a member of a group is chosen. `slab`, `text` and `seed`
+//! are what they are made of.
+
+mod choice;
+mod entries;
+mod filters;
+mod matches;
+mod members;
+mod seed;
+mod slab;
+mod text;
+mod trie;
+
+pub use choice::Strategy;
+pub use matches::{Match, Matches};
+
+use core::num::NonZeroU32;
+use entries::Entries;
+use filters::{Filters, Group, Links};
+use members::Member;
+use mqtt_codec::Qos;
+use seed::Seed;
+use trie::Trie;
+
+/// A subscriber, by a number that the caller chooses. The memory that a router takes depends on the
+/// greatest, so they should be given out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriberId(pub u32);
+
+/// How a subscriber has subscribed to a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Subscription {
+    /// The QoS that was granted.
+    pub qos: Qos,
+    /// Whether the subscriber's own messages are left out.
+    pub no_local: bool,
+    /// Whether RETAIN stays as the publisher set it.
+    pub retain_as_published: bool,
+    /// The Subscription Identifier.
+    pub identifier: Option<NonZeroU32>,
+}
+
+/// Whether there was a subscription before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribed {
+    /// There was none.
+    New,
+    /// It was replaced [MQTT-3.8.4-3].
+    Replaced,
+}
+
+/// A group of a shared subscription that a message goes to. It can be kept: no other group is ever
+/// taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupId {
+    filter: u32,
+    serial: u32,
+}
+
+/// The subscriptions of many subscribers. See the [module](self).
+///
+/// Filters and topics are those that [`mqtt_codec`] has checked. What is changed costs in proportion
+/// to the levels of the filter.
+#[derive(Debug)]
+pub struct Router {
+    strategy: Strategy,
+    filters: Filters,
+    trie: Trie,
+    entries: Entries,
+    /// The number of groups there have been.
+    groups: u32,
+    seed: Seed,
+}
+
+impl Router {
+    /// Without subscriptions. The strategy is that of all groups.
+    #[must_use]
+    pub fn new(strategy: Strategy) -> Self {
+        Self::with_seed(strategy, Seed::random())
+    }
+
+    fn with_seed(strategy: Strategy, seed: Seed) -> Self {
+        Self {
+            strategy,
+            filters: Filters::new(seed.clone()),
+            trie: Trie::new(seed.clone()),
+            entries: Entries::new(seed.clone()),
+            groups: 0,
+            seed,
+        }
+    }
+
+    /// Subscribes to a filter, or replaces that subscription. With `shared` a filter that begins with
+    /// `$share/` is a shared subscription's; before MQTT 5.0 it is one like any other.
+    pub fn subscribe(
+        &mut self,
+        filter: &str,
+        shared: bool,
+        subscriber: SubscriberId,
+        subscription: Subscription,
+    ) -> Subscribed {
+        let share = behind_share(filter, shared);
+        let found = self.filters.find(filter, share.is_some());
+        let id = found.unwrap_or_else(|| match share {
+            Some(behind) => self.add_group(filter, behind),
+            None => self.add_filter(filter),
+        });
+        let position = self.entries.position(id, subscriber);
+        let Some(filter) = self.filters.get_mut(id) else { return Subscribed::New };
+        if let Some(position) = position {
+            if let Some(member) = filter.members.get_mut(position) {
+                member.subscription = subscription;
+            }
+            return Subscribed::Replaced;
+        }
+        let position = filter.members.push(Member { subscriber, subscription });
+        self.entries.insert(id, subscriber, position);
+        Subscribed::New
+    }
+
+    /// Removes a subscription and tells whether it was there [MQTT-3.10.4-1].
+    pub fn unsubscribe(&mut self, filter: &str, shared: bool, subscriber: SubscriberId) -> bool {
+        let shared = behind_share(filter, shared).is_some();
+        let id = self.filters.find(filter, shared);
+        id.is_some_and(|id| self.remove_from(id, subscriber))
+    }
+
+    /// Removes all subscriptions of a subscriber, and tells how many there were.
+    pub fn remove(&mut self, subscriber: SubscriberId) -> usize {
+        let mut removed = 0;
+        loop {
+            let newest = self.entries.of(subscriber).next();
+            match newest {
+                Some((id, _)) if self.remove_from(id, subscriber) => removed += 1,
+                _ => return removed,
+            }
+        }
+    }
+
+    /// The subscriptions of a subscriber, the newest first. A shared one's filter begins with
+    /// `$share/`.
+    pub fn subscriptions(
+        &self,
+        subscriber: SubscriberId,
+    ) -> impl Iterator<Item = (&str, Subscription)> {
+        self.entries.of(subscriber).filter_map(|(id, position)| {
+            let filter = self.filters.get(id)?;
+            let member = filter.members.as_slice().get(position as usize)?;
+            Some((filter.text.as_str(), member.subscription))
+        })
+    }
+
+    /// The number of subscriptions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no subscriptions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let members = self.len() * size_of::<Member>();
+        self.filters.bytes() + self.trie.bytes() + self.entries.bytes() + members
+    }
+
+    /// Finds whom a message to the topic goes to. Subscriptions with No Local of the publisher are
+    /// left out.
+    pub fn matches(&self, topic: &str, publisher: Option<SubscriberId>, matches: &mut Matches) {
+        matches.clear();
+        let Matches { filters, front, .. } = matches;
+        filters.extend(self.filters.find(topic, false));
+        self.trie.walk(topic, front, |filter| filters.push(filter));
+        let found = core::mem::take(filters);
+        let lists = found.iter().filter_map(|&id| {
+            let members = self.filters.get(id)?.members.as_slice();
+            (!members.is_empty()).then_some(members)
+        });
+        let mut few = lists.clone();
+        match (few.next(), few.next()) {
+            (None, _) => {}
+            (Some(members), None) => matches.take(members, publisher),
+            _ => matches.merge(lists, publisher),
+        }
+        for filter in found.iter().filter_map(|&id| self.filters.get(id)) {
+            for &id in filter.groups() {
+                if let Some(group) = self.filters.get(id).and_then(|group| group.group()) {
+                    matches.push_group(GroupId { filter: id, serial: group.serial });
+                }
+            }
+        }
+        matches.filters = found;
+    }
+
+    fn add_filter(&mut self, filter: &str) -> u32 {
+        let id = self.filters.insert(filter, None);
+        if has_wildcard(filter) {
+            self.trie.insert(filter, id);
+        }
+        id
+    }
+
+    fn add_group(&mut self, filter: &str, behind: &str) -> u32 {
+        let found = self.filters.find(behind, false);
+        let behind = found.unwrap_or_else(|| self.add_filter(behind));
+        let place = self.filters.get(behind).map_or(0, |behind| behind.groups().len());
+        self.groups = self.groups.wrapping_add(1);
+        let group = Group::new(behind, place as u32, self.groups);
+        let id = self.filters.insert(filter, Some(Box::new(Links::Group(group))));
+        if let Some(behind) = self.filters.get_mut(behind) {
+            match behind.links.as_deref_mut() {
+                Some(Links::Groups(groups)) => groups.push(id),
+                _ => behind.links = Some(Box::new(Links::Groups(vec![id]))),
+            }
+        }
+        id
+    }
+
+    fn remove_from(&mut self, id: u32, subscriber: SubscriberId) -> bool {
+        let Some(position) = self.entries.remove(id, subscriber) else { return false };
+        if self.entries.len() == 0 {
+            // Gives all memory back. The number of groups goes on.
+            let groups = self.groups;
+            *self = Self { groups, ..Self::with_seed(self.strategy, self.seed.clone()) };
+            return true;
+        }
+        if let Some(filter) = self.filters.get_mut(id) {
+            if let Some(moved) = filter.members.remove(position) {
+                self.entries.set_position(id, moved, position);
+            }
+            self.remove_if_unused(id);
+        }
+        true
+    }
+
+    fn remove_if_unused(&mut self, id: u32) {
+        if !self.filters.get(id).is_some_and(filters::Filter::is_unused) {
+            return;
+        }
+        let Some(filter) = self.filters.remove(id) else { return };
+        match filter.links.map(|links| *links) {
+            Some(Links::Group(group)) => self.remove_group(&group),
+            _ if has_wildcard(filter.text.as_str()) => self.trie.remove(filter.text.as_str()),
+            _ => {}
+        }
+    }
+
+    /// Removes a group from those of the filter behind it.
+    fn remove_group(&mut self, group: &Group) {
+        let place = group.place as usize;
+        let Some(behind) = self.filters.get_mut(group.filter) else { return };
+        let Some(Links::Groups(groups)) = behind.links.as_deref_mut() else { return };
+        if place < groups.len() {
+            groups.swap_remove(place);
+        }
+        if let Some(&moved) = groups.get(place)
+            && let Some(Links::Group(moved)) =
+                self.filters.get_mut(moved).and_then(|filter| filter.links.as_deref_mut())
+        {
+            moved.place = group.place;
+        }
+        self.remove_if_unused(group.filter);
+    }
+}
+
+/// The filter behind `$share/` and the name of the group.
+fn behind_share(filter: &str, shared: bool) -> Option<&str> {
+    let (_, behind) = filter.strip_prefix("$share/").filter(|_| shared)?.split_once('/')?;
+    Some(behind)
+}
+
+fn has_wildcard(filter: &str) -> bool {
+    filter.bytes().any(|byte| byte == b'+' || byte == b'#')
+}

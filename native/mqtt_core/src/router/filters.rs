@@ -1,0 +1,125 @@
+//! The filters that somebody has subscribed to, by their text.
+
+use super::members::Members;
+use super::seed::Seed;
+use super::slab::{NONE, Slab};
+use super::text::Text;
+use core::sync::atomic::AtomicU32;
+use hashbrown::HashTable;
+
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    /// With its `$share/` and group, if it is a shared subscription's.
+    pub(super) text: Text,
+    pub(super) members: Members,
+    pub(super) links: Option<Box<Links>>,
+}
+
+/// How shared subscriptions and the filters behind their groups find each other.
+#[derive(Debug)]
+pub(super) enum Links {
+    /// The groups of an ordinary filter: filters in their turn.
+    Groups(Vec<u32>),
+    Group(Group),
+}
+
+/// A group of a shared subscription.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The filter behind it, and the place among its groups.
+    pub(super) filter: u32,
+    pub(super) place: u32,
+    /// No other group has had it.
+    pub(super) serial: u32,
+    /// Whose turn it is.
+    pub(super) turn: AtomicU32,
+    /// The member that was chosen last while online.
+    pub(super) last: AtomicU32,
+}
+
+impl Group {
+    pub(super) const fn new(filter: u32, place: u32, serial: u32) -> Self {
+        Self { filter, place, serial, turn: AtomicU32::new(0), last: AtomicU32::new(NONE) }
+    }
+}
+
+impl Filter {
+    pub(super) fn group(&self) -> Option<&Group> {
+        match self.links.as_deref() {
+            Some(Links::Group(group)) => Some(group),
+            _ => None,
+        }
+    }
+
+    pub(super) fn groups(&self) -> &[u32] {
+        match self.links.as_deref() {
+            Some(Links::Groups(groups)) => groups,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.members.as_slice().is_empty() && self.groups().is_empty()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Filters {
+    slab: Slab<Filter>,
+    table: HashTable<u32>,
+    seed: Seed,
+    texts: usize,
+}
+
+impl Filters {
+    pub(super) const fn new(seed: Seed) -> Self {
+        Self { slab: Slab::new(), table: HashTable::new(), seed, texts: 0 }
+    }
+
+    /// A shared subscription's filter differs from an ordinary one of the same text, which a client
+    /// of MQTT 3.1.1 may have.
+    pub(super) fn find(&self, text: &str, shared: bool) -> Option<u32> {
+        let text = text.as_bytes();
+        let same = |&id: &u32| {
+            let filter = self.slab.get(id);
+            filter.is_some_and(|filter| {
+                filter.text.as_bytes() == text && filter.group().is_some() == shared
+            })
+        };
+        self.table.find(self.seed.text(text), same).copied()
+    }
+
+    /// Adds a filter that is not there.
+    pub(super) fn insert(&mut self, text: &str, links: Option<Box<Links>>) -> u32 {
+        let Self { slab, table, seed, texts } = self;
+        let hash = seed.text(text.as_bytes());
+        let filter = Filter { text: Text::new(text), members: Members::None, links };
+        *texts += filter.text.heap_bytes();
+        let id = slab.insert(filter);
+        let rehash = |&id: &u32| slab.get(id).map_or(0, |filter| seed.text(filter.text.as_bytes()));
+        table.insert_unique(hash, id, rehash);
+        id
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&Filter> {
+        self.slab.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Filter> {
+        self.slab.get_mut(id)
+    }
+
+    pub(super) fn remove(&mut self, id: u32) -> Option<Filter> {
+        let filter = self.slab.remove(id)?;
+        self.texts -= filter.text.heap_bytes();
+        let hash = self.seed.text(filter.text.as_bytes());
+        if let Ok(entry) = self.table.find_entry(hash, |&other| other == id) {
+            entry.remove();
+        }
+        Some(filter)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.slab.bytes() + self.table.allocation_size() + self.texts
+    }
+}

@@ -1,0 +1,228 @@
+//! Whom a message goes to.
+
+use super::members::Member;
+use super::trie::Front;
+use super::{GroupId, SubscriberId};
+use core::num::NonZeroU32;
+use mqtt_codec::Qos;
+
+/// Up to as many subscriptions are searched one by one for the same subscriber.
+const FEW: usize = 32;
+
+/// A subscriber that a message goes to, once, however many of its subscriptions match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match<'a> {
+    /// The subscriber.
+    pub subscriber: SubscriberId,
+    /// The highest QoS of its matching subscriptions [MQTT-3.3.4-2].
+    pub qos: Qos,
+    /// Whether one of them has Retain As Published.
+    pub retain_as_published: bool,
+    /// The Subscription Identifiers of all of them [MQTT-3.3.4-4].
+    pub identifiers: &'a [NonZeroU32],
+}
+
+/// The result of [`Router::matches`](super::Router::matches), to be used again, so that it takes no
+/// new memory.
+#[derive(Clone, Debug, Default)]
+pub struct Matches {
+    entries: Vec<Entry>,
+    groups: Vec<GroupId>,
+    /// The identifiers of subscribers with several, one subscriber behind the other.
+    identifiers: Vec<NonZeroU32>,
+    runs: Vec<Run>,
+    /// Identifiers with the numbers of their runs.
+    unsorted: Vec<(u32, NonZeroU32)>,
+    /// The entry of a subscriber, if the generation is this.
+    seen: Vec<(u32, u32)>,
+    generation: u32,
+    pub(super) filters: Vec<u32>,
+    pub(super) front: Front,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    subscriber: SubscriberId,
+    identifier: Option<NonZeroU32>,
+    /// The number of the run of identifiers plus 1, if there are several.
+    run: u32,
+    qos: Qos,
+    retain_as_published: bool,
+}
+
+/// A part of the identifiers.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    start: usize,
+    length: usize,
+}
+
+impl Matches {
+    /// Without matches.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The subscribers, each once.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Match<'_>> {
+        self.entries.iter().map(|entry| Match {
+            subscriber: entry.subscriber,
+            qos: entry.qos,
+            retain_as_published: entry.retain_as_published,
+            identifiers: self.identifiers_of(entry),
+        })
+    }
+
+    /// How many subscribers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no subscriber; there may be groups.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The groups of shared subscriptions, a member of each of which gets the message as well.
+    #[must_use]
+    pub fn groups(&self) -> &[GroupId] {
+        &self.groups
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.groups.clear();
+        self.identifiers.clear();
+        self.runs.clear();
+        self.unsorted.clear();
+        self.filters.clear();
+    }
+
+    pub(super) fn push_group(&mut self, group: GroupId) {
+        self.groups.push(group);
+    }
+
+    /// Takes the members of a filter, but for subscriptions with No Local of the publisher
+    /// [MQTT-3.8.3-3]. There are no other filters.
+    pub(super) fn take(&mut self, members: &[Member], publisher: Option<SubscriberId>) {
+        self.entries.extend(local(members, publisher).map(Entry::new));
+    }
+
+    /// Takes the members of several filters.
+    pub(super) fn merge<'a>(
+        &mut self,
+        lists: impl Iterator<Item = &'a [Member]> + Clone,
+        publisher: Option<SubscriberId>,
+    ) {
+        let few = lists.clone().map(<[_]>::len).sum::<usize>() <= FEW;
+        if !few {
+            self.next_generation();
+        }
+        for member in lists.flat_map(|members| local(members, publisher)) {
+            let known = if few { self.search(member.subscriber) } else { self.look_up(member) };
+            match known {
+                Some(index) => self.add(index, member),
+                None => self.entries.push(Entry::new(member)),
+            }
+        }
+        self.sort_identifiers();
+    }
+
+    fn search(&self, subscriber: SubscriberId) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.subscriber == subscriber)
+    }
+
+    /// The entry of a subscriber, or the next one becomes it.
+    fn look_up(&mut self, member: &Member) -> Option<usize> {
+        let index = member.subscriber.0 as usize;
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, (0, 0));
+        }
+        let (generation, entry) = self.seen.get_mut(index)?;
+        if *generation == self.generation {
+            return Some(*entry as usize);
+        }
+        (*generation, *entry) = (self.generation, self.entries.len() as u32);
+        None
+    }
+
+    fn next_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        if self.generation == 0 {
+            self.seen.fill((0, 0));
+            self.generation = 1;
+        }
+    }
+
+    /// A further subscription of a subscriber.
+    fn add(&mut self, index: usize, member: &Member) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        let subscription = &member.subscription;
+        entry.qos = entry.qos.max(subscription.qos);
+        entry.retain_as_published |= subscription.retain_as_published;
+        let Some(identifier) = subscription.identifier else { return };
+        let Some(first) = entry.identifier else {
+            entry.identifier = Some(identifier);
+            return;
+        };
+        if entry.run == 0 {
+            self.unsorted.push((self.runs.len() as u32, first));
+            self.runs.push(Run { start: 0, length: 1 });
+            entry.run = self.runs.len() as u32;
+        }
+        self.unsorted.push((entry.run - 1, identifier));
+        if let Some(run) = self.runs.get_mut(entry.run as usize - 1) {
+            run.length += 1;
+        }
+    }
+
+    /// Brings the identifiers of each run together.
+    fn sort_identifiers(&mut self) {
+        let Some(&(_, any)) = self.unsorted.first() else { return };
+        let mut start = 0;
+        for run in &mut self.runs {
+            run.start = start;
+            start += core::mem::take(&mut run.length);
+        }
+        self.identifiers.resize(start, any);
+        for &(run, identifier) in &self.unsorted {
+            if let Some(run) = self.runs.get_mut(run as usize)
+                && let Some(slot) = self.identifiers.get_mut(run.start + run.length)
+            {
+                *slot = identifier;
+                run.length += 1;
+            }
+        }
+    }
+
+    fn identifiers_of<'a>(&'a self, entry: &'a Entry) -> &'a [NonZeroU32] {
+        if entry.run == 0 {
+            return entry.identifier.as_slice();
+        }
+        let run = self.runs.get(entry.run as usize - 1);
+        let run = run.and_then(|run| self.identifiers.get(run.start..run.start + run.length));
+        run.unwrap_or_default()
+    }
+}
+
+impl Entry {
+    fn new(member: &Member) -> Self {
+        Self {
+            subscriber: member.subscriber,
+            identifier: member.subscription.identifier,
+            run: 0,
+            qos: member.subscription.qos,
+            retain_as_published: member.subscription.retain_as_published,
+        }
+    }
+}
+
+fn local(members: &[Member], publisher: Option<SubscriberId>) -> impl Iterator<Item = &Member> {
+    members.iter().filter(move |member| {
+        !(member.subscription.no_local && Some(member.subscriber) == publisher)
+    })
+}
