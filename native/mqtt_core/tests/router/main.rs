@@ -1,4 +1,5 @@
-//! The router: tables of what matches (`matching`) and groups of shared subscriptions (`groups`).
+//! The router: tables of what matches (`matching`), groups of shared subscriptions (`groups`), and
+//! subscriptions at random against a comparison level by level (`model`).
 
 #![allow(
     clippy::unwrap_used,
@@ -9,4 +10,5 @@
 
 mod groups;
 mod matching;
+mod model;
 mod support;
