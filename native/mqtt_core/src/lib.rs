@@ -25,7 +25,8 @@
 //! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `acl` is
 //! who may publish and receive what, `acl_file` its file, `filter` how topic filters relate to each other.
 //!
-//! A server between clients also needs [`router`], which tells whom a message goes to.
+//! A server between clients also needs [`router`], which tells whom a message goes to, and [`retained`],
+//! which keeps messages for those who subscribe later.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -52,6 +53,7 @@ mod ids;
 mod incoming;
 mod message;
 mod outgoing;
+pub mod retained;
 pub mod router;
 mod session;
 mod stored;
