@@ -46,6 +46,7 @@ pub use matches::{Match, Matches};
 use core::num::NonZeroU32;
 use entries::Entries;
 use filters::{Filters, Group, Links};
+use matches::FEW;
 use members::Member;
 use mqtt_codec::Qos;
 use seed::Seed;
@@ -208,13 +209,15 @@ impl Router {
         let found = core::mem::take(filters);
         let lists = found.iter().filter_map(|&id| {
             let members = self.filters.get(id)?.members.as_slice();
-            (!members.is_empty()).then_some(members)
+            (!members.is_empty()).then_some((id, members))
         });
         let mut few = lists.clone();
         match (few.next(), few.next()) {
             (None, _) => {}
-            (Some(members), None) => matches.take(members, publisher),
-            _ => matches.merge(lists, publisher),
+            (Some((id, members)), None) => {
+                matches.take(members, self.left_out(id, members, publisher));
+            }
+            _ => matches.merge(lists.map(|(_, members)| members), publisher),
         }
         for filter in found.iter().filter_map(|&id| self.filters.get(id)) {
             for &id in filter.groups() {
@@ -224,6 +227,22 @@ impl Router {
             }
         }
         matches.filters = found;
+    }
+
+    /// The position of the member that does not get what this publisher publishes. A subscriber has
+    /// one position among the members, which need not be searched if they are many.
+    fn left_out(
+        &self,
+        filter: u32,
+        members: &[Member],
+        publisher: Option<SubscriberId>,
+    ) -> Option<usize> {
+        let position = if members.len() <= FEW {
+            members.iter().position(|member| Some(member.subscriber) == publisher)
+        } else {
+            self.entries.position(filter, publisher?).map(|position| position as usize)
+        };
+        position.filter(|&at| members.get(at).is_some_and(|member| member.is_left_out(publisher)))
     }
 
     fn add_filter(&mut self, filter: &str) -> u32 {

@@ -7,7 +7,7 @@ use core::num::NonZeroU32;
 use mqtt_codec::Qos;
 
 /// Up to as many subscriptions are searched one by one for the same subscriber.
-const FEW: usize = 32;
+pub(super) const FEW: usize = 32;
 
 /// A subscriber that a message goes to, once, however many of its subscriptions match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,15 @@ impl Matches {
         self.groups.push(group);
     }
 
-    /// Takes the members of a filter, but for subscriptions with No Local of the publisher
-    /// [MQTT-3.8.3-3]. There are no other filters.
-    pub(super) fn take(&mut self, members: &[Member], publisher: Option<SubscriberId>) {
-        self.entries.extend(local(members, publisher).map(Entry::new));
+    /// Takes the members of the only filter that matches, but for that at one position.
+    pub(super) fn take(&mut self, members: &[Member], but: Option<usize>) {
+        let (before, behind) = members.split_at(but.unwrap_or(members.len()).min(members.len()));
+        self.entries.extend(before.iter().map(Entry::new));
+        self.entries.extend(behind.iter().skip(1).map(Entry::new));
     }
 
-    /// Takes the members of several filters.
+    /// Takes the members of several filters, but for subscriptions with No Local of the publisher
+    /// [MQTT-3.8.3-3].
     pub(super) fn merge<'a>(
         &mut self,
         lists: impl Iterator<Item = &'a [Member]> + Clone,
@@ -222,7 +224,5 @@ impl Entry {
 }
 
 fn local(members: &[Member], publisher: Option<SubscriberId>) -> impl Iterator<Item = &Member> {
-    members.iter().filter(move |member| {
-        !(member.subscription.no_local && Some(member.subscriber) == publisher)
-    })
+    members.iter().filter(move |member| !member.is_left_out(publisher))
 }

@@ -8,6 +8,13 @@ pub(super) struct Member {
     pub(super) subscription: Subscription,
 }
 
+impl Member {
+    /// Whether it does not get what this publisher publishes [MQTT-3.8.3-3].
+    pub(super) fn is_left_out(&self, publisher: Option<SubscriberId>) -> bool {
+        self.subscription.no_local && Some(self.subscriber) == publisher
+    }
+}
+
 /// Most filters have one subscriber, who needs no memory of its own.
 #[derive(Debug, Default)]
 pub(super) enum Members {

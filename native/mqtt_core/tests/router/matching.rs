@@ -151,10 +151,27 @@ fn no_local_leaves_out_that_subscription_of_the_publisher_mqtt_3_8_3_3() {
         found(&matches).into_iter().map(|it| (it.subscriber, it.identifiers)).collect::<Vec<_>>()
     };
     assert_eq!(of(&router, Some(A)), [(B, vec![1])]);
+    assert_eq!(of(&router, Some(SubscriberId(2))), [(A, vec![1]), (B, vec![1])]);
     assert_eq!(of(&router, None), [(A, vec![1]), (B, vec![1])]);
     router.subscribe("#", false, A, with_identifier(2));
     assert_eq!(of(&router, Some(A)), [(B, vec![1]), (A, vec![2])]);
     assert_eq!(of(&router, Some(B)), [(A, vec![1, 2])]);
+}
+
+#[test]
+fn no_local_leaves_out_the_publisher_among_many_mqtt_3_8_3_3() {
+    let mut router = Router::new(Strategy::default());
+    for id in 0..100 {
+        let no_local = id % 2 == 0;
+        router.subscribe("a", false, SubscriberId(id), Subscription { no_local, ..PLAIN });
+    }
+    for id in 0..101 {
+        let mut matches = Matches::new();
+        router.matches("a", Some(SubscriberId(id)), &mut matches);
+        let found: Vec<_> = matches.iter().map(|found| found.subscriber.0).collect();
+        let expected: Vec<_> = (0..100).filter(|&it| it % 2 == 1 || it != id).collect();
+        assert_eq!(found, expected, "{id}");
+    }
 }
 
 #[test]
