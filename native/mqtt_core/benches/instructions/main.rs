@@ -1,4 +1,4 @@
-//! The hot paths of codec and state machine, for `script/instructions` to count what they take.
+//! The hot paths of codec, state machine and router, for `script/instructions` to count what they take.
 //!
 //! `instructions PATH MESSAGES` takes that path for so many messages, a multiple of [`BATCH`]; alone it
 //! lists the paths. What two numbers of messages differ by is free of the start and of what is set up.
@@ -8,6 +8,7 @@
 mod codec;
 mod connection;
 mod packets;
+mod routing;
 
 use mqtt_codec::{Qos, Version};
 use std::env;
@@ -18,7 +19,7 @@ const BATCH: usize = 100;
 /// What takes a path for so many messages.
 type Take = fn(usize);
 
-const PATHS: [(&str, Take); 21] = [
+const PATHS: [(&str, Take); 23] = [
     ("decode-publish-64", |n| codec::decode(n, Version::V3_1_1, &packets::publish_64())),
     ("decode-publish-64-v5", |n| codec::decode(n, Version::V5, &packets::publish_64_v5())),
     ("decode-publish-1k", |n| codec::decode(n, Version::V3_1_1, &packets::publish_1k())),
@@ -38,6 +39,8 @@ const PATHS: [(&str, Take); 21] = [
     ("send-qos-1", |n| connection::send(n, Version::V3_1_1, Qos::AtLeastOnce, &[0x40])),
     ("send-qos-2", |n| connection::send(n, Version::V3_1_1, Qos::ExactlyOnce, &[0x50, 0x70])),
     ("pump-qos-1", |n| connection::pump(n, Version::V3_1_1, Qos::AtLeastOnce, &[0x40])),
+    ("match-exact", routing::match_exact),
+    ("match-wildcards-10", routing::match_wildcards),
     ("connect", |n| connection::connect(n, Version::V3_1_1)),
     ("connect-v5", |n| connection::connect(n, Version::V5)),
 ];
