@@ -3,7 +3,7 @@
 #
 #     server.exs LISTENER [--buffer BYTES] [--nodelay] [--handler native]
 #
-# With `--handler native` it runs native_handler.ex, which 0.2.2 cannot. LISTENER is `native` for MQTT.Listener, or `gen_tcp`, which gives its sockets to
+# With `--handler native` it runs native_handler.ex, which 0.2.2 cannot. LISTENER is `native` for MQTT.Listener, `broker` for MQTT.Broker, which needs no handler, or `gen_tcp`, which gives its sockets to
 # MQTT.Server.enter_loop/3. Prints the port and the process id, and ends with its standard input.
 
 defmodule Bench.Server do
@@ -34,6 +34,12 @@ defmodule Bench.Server do
     options = [ip: {127, 0, 0, 1}, port: 0, handler: {handler, []}]
     {:ok, listener} = MQTT.Listener.start_link(options)
     MQTT.Listener.info(listener).port
+  end
+
+  defp listen("broker", _handler, []) do
+    {:ok, _} = MQTT.Broker.start_link(ip: {127, 0, 0, 1}, port: 0, sys_interval: :infinity)
+    [%{port: port}] = MQTT.Broker.listeners(MQTT.Broker)
+    port
   end
 
   defp listen("gen_tcp", handler, options) do

@@ -11,7 +11,7 @@ defmodule MQTT.ReadmeTest do
 
   @tag :clients
   test "the server of one's own runs, and its command publishes to it" do
-    assert [dependency, server] = blocks("elixir")
+    assert [dependency, _broker, server] = blocks("elixir")
     assert {:ok, _} = Code.string_to_quoted(dependency)
 
     port = free_port()
@@ -25,6 +25,11 @@ defmodule MQTT.ReadmeTest do
     assert {refused, status} = System.cmd("sh", ["-c", wrong], stderr_to_stdout: true)
     assert status != 0
     assert refused =~ "bad user name or password"
+  end
+
+  test "the broker in an application runs" do
+    assert [_, broker, _] = blocks("elixir")
+    assert {{:ok, _, 0}, _} = Code.eval_string(String.replace(broker, "1883", "0"))
   end
 
   test "every file and script that it names exists" do

@@ -15,6 +15,7 @@ defmodule Bench.Servers do
      "with `buffer: 65536`"},
     {:nodelay, "0.2.2, also nodelay: true", :baseline, ~w(gen_tcp --buffer 65536 --nodelay),
      "with `buffer: 65536, nodelay: true`"},
+    {:broker, "this, MQTT.Broker", :ours, ~w(broker), "defaults, without `$SYS`"},
     {:mosquitto, "mosquitto", :program, ["mosquitto", "-c"],
      "`set_tcp_nodelay true`, no limit of queued and inflight messages, no persistence, no log"},
     {:rumqttd, "rumqttd", :program, ["rumqttd", "--quiet", "--config"],
@@ -48,7 +49,7 @@ defmodule Bench.Servers do
     %{server: server, port: port, pid: pid, flags: ["--broker"]}
   end
 
-  def start({_, _, whose, arguments, _}, _directory, modules, options) do
+  def start({key, _, whose, arguments, _}, _directory, modules, options) do
     flags = String.trim("#{Command.erl_flags()} #{options[:flags]}")
     handler = if options[:handler], do: ["--handler", options[:handler]], else: []
 
@@ -58,7 +59,7 @@ defmodule Bench.Servers do
     server = open("elixir", if(flags == "", do: script, else: ["--erl", flags | script]))
 
     [port, pid] = await_line(server)
-    %{server: server, port: port, pid: pid, flags: []}
+    %{server: server, port: port, pid: pid, flags: if(key == :broker, do: ["--broker"], else: [])}
   end
 
   # Whatever else it says is told.

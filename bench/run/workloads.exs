@@ -6,7 +6,7 @@ defmodule Bench.Workloads do
 
   @ours [:this, :listener]
   @elixir @ours ++ [:baseline, :buffer]
-  @brokers [:mosquitto, :rumqttd]
+  @brokers [:broker, :mosquitto, :rumqttd]
   @servers @elixir ++ @brokers
   # Where Nagle's algorithm makes a difference.
   @nagle @elixir ++ [:nodelay] ++ @brokers
@@ -40,7 +40,7 @@ defmodule Bench.Workloads do
     {"connect", ~w(connect), []},
     {"idle", ~w(idle), quick: ~w(--wait 3)},
     {"churn", ~w(churn),
-     servers: @elixir ++ [:mosquitto], quick: ~w(--early 2000 --connections 10000)}
+     servers: @elixir ++ [:broker, :mosquitto], quick: ~w(--early 2000 --connections 10000)}
   ]
 
   @doc "All that there is time for, or those of these names."

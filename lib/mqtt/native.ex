@@ -57,6 +57,27 @@ defmodule MQTT.Native do
   def connections_publish(_connections, _topic, _message, _options, _failed, _hold),
     do: :erlang.nif_error(:not_loaded)
 
+  def connection_route(_connection, _router, _natively), do: :erlang.nif_error(:not_loaded)
+
+  def router_new(_strategy, _messages, _bytes), do: :erlang.nif_error(:not_loaded)
+
+  def router_subscribe(_router, _session, _filter, _shared, _options),
+    do: :erlang.nif_error(:not_loaded)
+
+  def router_unsubscribe(_router, _session, _filter, _shared), do: :erlang.nif_error(:not_loaded)
+  def router_leave(_router, _session), do: :erlang.nif_error(:not_loaded)
+
+  def router_publish(_router, _session, _topic, _message, _options),
+    do: :erlang.nif_error(:not_loaded)
+
+  def router_continue(_remaining), do: :erlang.nif_error(:not_loaded)
+
+  def router_send_retained(_router, _connection, _filter, _options, _cursor),
+    do: :erlang.nif_error(:not_loaded)
+
+  def router_retained(_router, _filter, _cursor), do: :erlang.nif_error(:not_loaded)
+  def router_info(_router), do: :erlang.nif_error(:not_loaded)
+  def router_expire(_router), do: :erlang.nif_error(:not_loaded)
   def writer_register(_number, _count), do: :erlang.nif_error(:not_loaded)
   def writers_tell, do: :erlang.nif_error(:not_loaded)
   def writer_leave(_number), do: :erlang.nif_error(:not_loaded)

@@ -178,6 +178,8 @@ defmodule MQTT.Server do
           action
           | {:connack, properties :: map}
           | {:session, MQTT.Session.t() | :new}
+          | {:router, MQTT.Router.t()}
+          | {:router, MQTT.Router.t(), :callbacks}
           | {:will, :auto}
 
   @typedoc "What `c:handle_auth/3` may have done as well."

@@ -15,9 +15,15 @@ defmodule MQTT.Test.ConformanceBroker do
 
   @doc """
   Starts a broker with these options of a listener, and gives its port. `connack` are properties of its
-  CONNACK in MQTT 5.0.
+  CONNACK in MQTT 5.0. With MQTT_CONFORMANCE=broker in the environment it is a `MQTT.Broker`.
   """
   def broker(options \\ [], connack \\ %{}) do
+    if System.get_env("MQTT_CONFORMANCE") == "broker",
+      do: MQTT.Test.ConformanceRules.broker(options, connack),
+      else: small(options, connack)
+  end
+
+  defp small(options, connack) do
     args = %{store: Store.start(), test: self(), connack: connack}
     server = [transport: :listener, module: __MODULE__, args: args, options: options]
     MQTT.Test.Acceptor.start(server)

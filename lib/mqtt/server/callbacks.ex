@@ -11,7 +11,7 @@ defmodule MQTT.Server.Callbacks do
       client [MQTT-3.1.4-4]; `{:stop, reason}` rejects it with the code that the reason has in its
       version and ends the process normally, without `c:terminate/2`.
 
-      Beside those of the module's documentation there are three actions here:
+      Beside those of the module's documentation there are four actions here:
 
         * `{:connack, properties}` says something in CONNACK (MQTT 5.0). What it says of the server
           takes effect: `:receive_maximum`, `:maximum_packet_size`, `:topic_alias_maximum`,
@@ -20,6 +20,9 @@ defmodule MQTT.Server.Callbacks do
           `:subscription_identifier_available`. The first three and an assigned client identifier are
           said by the library otherwise.
         * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
+        * `{:router, router}` has what the client publishes go to a `MQTT.Router` without
+          `c:handle_publish/4`, `{:router, router, :callbacks}` only lets the router know of the session. It needs one, and
+          when that begins anew its subscriptions end.
         * `{:will, :auto}` has the client's will published by the library: `c:handle_publish/4` is called
           with it before `c:terminate/2`, unless the client took it back with its DISCONNECT
           [MQTT-3.1.2-8] [MQTT-3.14.4-3]. If the connection has a session and the will a Will Delay

@@ -462,10 +462,12 @@ defmodule MQTT.Server.Connection do
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id
+    router = Enum.find(ours, &(elem(&1, 0) == :router))
     s = %{s | state: state, params: nil, kept: kept, will: will}
 
     Native.connection_accept(s.connection, session, clean, id, properties)
     |> said({:connack, properties}, s)
+    |> and_then(&route(router, &1))
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, state, &1))
@@ -478,7 +480,23 @@ defmodule MQTT.Server.Connection do
   defp for_connack?({:session, :new}), do: true
   defp for_connack?({:session, session}) when is_reference(session), do: true
   defp for_connack?({:will, :auto}), do: true
+  defp for_connack?({:router, router}) when is_reference(router), do: true
+  defp for_connack?({:router, router, :callbacks}) when is_reference(router), do: true
   defp for_connack?(_action), do: false
+
+  # Behind the session, which is this connection's from then on.
+  defp route(nil, s), do: {:noreply, s}
+
+  defp route(router, s) do
+    case Native.connection_route(s.connection, elem(router, 1), tuple_size(router) == 2) do
+      :ok ->
+        {:noreply, s}
+
+      :error ->
+        why = "the connection has no {:session, session}, or it is another router's"
+        {:stop, Events.bad_action(router, why), s}
+    end
+  end
 
   defp session(nil, _s), do: nil
 

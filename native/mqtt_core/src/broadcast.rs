@@ -39,6 +39,20 @@ impl<'a> Broadcast<'a> {
         })
     }
 
+    /// Prepares a message that is kept, for those who were granted this QoS.
+    pub fn granted(message: &'a Message, qos: Qos, retain: bool) -> Result<Self, Error> {
+        let publish = message.publish();
+        let publish = Publish { qos: publish.qos.min(qos), retain, ..publish };
+        check_publish(&publish)?;
+        let before_5 = Publish { properties: Properties::EMPTY, ..publish };
+        Ok(Self {
+            message: (publish.qos > Qos::AtMostOnce).then(|| message.granted(qos, retain)),
+            before_5: Head::new(&before_5, Version::V3_1_1)?,
+            of_5: Head::new(&publish, Version::V5)?,
+            publish,
+        })
+    }
+
     /// The message itself.
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {

@@ -67,6 +67,7 @@ pub use close::{Close, Violation};
 pub use config::Config;
 pub use connection::{CommandError, Connection};
 pub use event::{Event, Received};
+pub use message::Message;
 pub use outgoing::{Fate, check_publish};
 pub use session::{Delivery, Dropped, Granted, Session, SessionLimits};
 

@@ -8,9 +8,26 @@ use mqtt_codec::{Place, Properties, Property, PropertyIdentifier, Publish, Qos};
 /// is often freed on another thread than it was taken on, costs more than copying them.
 const INLINE: usize = 96;
 
-/// A message in a session.
+/// A message that is kept: in a session, on its way to sessions, or retained.
+///
+/// ```
+/// use mqtt_codec::{Properties, Publish, Qos};
+/// use mqtt_core::Message;
+///
+/// let publish = Publish {
+///     dup: false,
+///     qos: Qos::ExactlyOnce,
+///     retain: true,
+///     topic: "a/b",
+///     packet_id: None,
+///     properties: Properties::EMPTY,
+///     payload: b"hello",
+/// };
+/// let granted = Message::new(&publish, 0, 0).granted(Qos::AtLeastOnce, false);
+/// assert_eq!(granted.publish(), Publish { qos: Qos::AtLeastOnce, retain: false, ..publish });
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
+pub struct Message {
     data: Data,
     topic: u16,
     properties: u32,
@@ -56,8 +73,10 @@ impl Data {
 }
 
 impl Message {
-    /// A copy of the message. Its Message Expiry Interval begins `now`.
-    pub(crate) fn new(publish: &Publish<'_>, reference: u64, now: Millis) -> Self {
+    /// A copy of the message. Its Message Expiry Interval begins `now`. `reference` is how the application
+    /// calls it, or 0.
+    #[must_use]
+    pub fn new(publish: &Publish<'_>, reference: u64, now: Millis) -> Self {
         let (topic, properties) = (publish.topic.as_bytes(), publish.properties.as_bytes());
         Self {
             data: Data::new([topic, properties, publish.payload]),
@@ -72,8 +91,15 @@ impl Message {
         }
     }
 
+    /// The same message for a subscriber that was granted a QoS. A large one is shared.
+    #[must_use]
+    pub fn granted(&self, qos: Qos, retain: bool) -> Self {
+        Self { qos: self.qos.min(qos), retain, ..self.clone() }
+    }
+
     /// The memory that it takes, about.
-    pub(crate) fn size(&self) -> usize {
+    #[must_use]
+    pub fn size(&self) -> usize {
         size_of::<Self>()
             + match &self.data {
                 Data::Inline(..) => 0,
@@ -81,18 +107,22 @@ impl Message {
             }
     }
 
-    pub(crate) fn has_expired(&self, now: Millis) -> bool {
+    /// Whether its Message Expiry Interval is over.
+    #[must_use]
+    pub fn has_expired(&self, now: Millis) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
     /// What is left of its Message Expiry Interval, in whole seconds that have begun.
-    pub(crate) fn seconds_left(&self, now: Millis) -> Option<u32> {
+    #[must_use]
+    pub fn seconds_left(&self, now: Millis) -> Option<u32> {
         let left = self.expires?.saturating_sub(now).div_ceil(1000);
         Some(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     /// The message as a packet, without an identifier.
-    pub(crate) fn publish(&self) -> Publish<'_> {
+    #[must_use]
+    pub fn publish(&self) -> Publish<'_> {
         let data = self.data.bytes();
         let (topic, rest) = data.split_at(usize::from(self.topic).min(data.len()));
         let (properties, payload) = rest.split_at((self.properties as usize).min(rest.len()));
@@ -106,6 +136,14 @@ impl Message {
             properties: Properties::from_bytes(properties, Place::Publish).unwrap_or_default(),
             payload,
         }
+    }
+}
+
+impl Message {
+    /// When its Message Expiry Interval is over, if it has one.
+    #[must_use]
+    pub const fn expires_at(&self) -> Option<Millis> {
+        self.expires
     }
 }
 

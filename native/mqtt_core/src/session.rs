@@ -321,9 +321,34 @@ impl Session {
         Ok(())
     }
 
+    /// As [`enqueue`](Self::enqueue) while there is no connection, for a message that others may have as well.
+    pub fn enqueue_shared(&mut self, message: Message, now: Millis) -> Result<(), Dropped> {
+        self.drop_expired(now);
+        let dropped = if message.qos == Qos::AtMostOnce {
+            Dropped::NotConnected
+        } else if self.is_full() {
+            Dropped::QueueFull
+        } else {
+            self.bytes += message.size();
+            self.queue.push_back(message);
+            return Ok(());
+        };
+        self.dropped += 1;
+        Err(dropped)
+    }
+
     /// What has become of a message with a reference, the earliest first.
     pub fn next_delivery(&mut self) -> Option<(u64, Delivery)> {
         self.deliveries.pop_front()
+    }
+
+    /// How many further messages are taken, if they are small.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.bytes >= self.limits.bytes {
+            return 0;
+        }
+        self.limits.messages.saturating_sub(self.under_way + self.queue.len())
     }
 
     /// Whether no further message is taken.

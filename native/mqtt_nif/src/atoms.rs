@@ -148,4 +148,17 @@ rustler::atoms! {
     address,
     port,
     suspended,
+
+    // the router
+    sticky,
+    hash,
+    new,
+    replaced,
+    other_router,
+    done,
+    sessions,
+    subscriptions,
+    retained,
+    retained_bytes,
+    sent,
 }

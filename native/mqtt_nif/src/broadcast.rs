@@ -10,7 +10,8 @@ use crate::handle::Handle;
 use crate::output::{Admission, Corked};
 use crate::terms::{consume_timeslice, name};
 use crate::{clock, writers};
-use mqtt_core::{Broadcast, Fate, Millis};
+use mqtt_codec::Publish;
+use mqtt_core::{Broadcast, CommandError, Fate, Millis};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ const BORROW: usize = 4 * 1024;
 const MAX_COST: usize = 512 * 1024;
 const COST: usize = 512;
 const COST_OF_WRITE: usize = 8 * 1024;
+/// To so many connections what was corked is written at once.
+const FEW: usize = 4;
 
 /// Publishes a message to the connections of a list, as many as one call may: `{:ok, failed}`, `{:more,
 /// connections, failed}`, or `{:error, {:invalid, reason}}`. Those that it was not sent to come before
@@ -40,10 +43,9 @@ fn connections_publish<'a>(
         let now = clock::now();
         let broadcast =
             Broadcast::new(*publish, now).map_err(|error| Invalid(name(env, error.name())))?;
-        let mut call = Call { env, now, broadcast, head: Vec::new(), corked: Vec::new(), cost: 0 };
-        let outcome = call.publish_to(connections, failed);
-        writers::give(env, call.corked, hold);
-        consume_timeslice(env, call.cost);
+        let mut sender = Sender::new(env, now);
+        let outcome = publish_to(&mut sender, &broadcast, connections, failed);
+        sender.finish(hold);
         outcome.ok_or(Invalid(atoms::badarg()))
     });
     match published {
@@ -52,11 +54,48 @@ fn connections_publish<'a>(
     }
 }
 
+/// None if the list has an element that is no connection, or is none.
+fn publish_to<'a>(
+    sender: &mut Sender<'a>,
+    broadcast: &Broadcast<'_>,
+    mut connections: Term<'a>,
+    mut failed: Term<'a>,
+) -> Option<Term<'a>> {
+    let env = sender.env;
+    while let Ok((term, rest)) = connections.list_get_cell() {
+        if sender.is_done() {
+            return Some((atoms::more(), connections, failed).encode(env));
+        }
+        let handle: Handle<'a> = term.decode().ok()?;
+        if let Err(reason) = sender.send(handle.connection(), &Sent::Shared(broadcast)) {
+            failed = failed.list_prepend((term, reason).encode(env));
+        }
+        connections = rest;
+    }
+    connections.is_empty_list().then(|| (atoms::ok(), failed).encode(env))
+}
+
+/// A message as it is sent.
+pub(crate) enum Sent<'s, 'p> {
+    /// Encoded for many.
+    Shared(&'s Broadcast<'p>),
+    /// To be encoded for this client.
+    Alone(&'s Publish<'p>),
+}
+
+impl<'p> Sent<'_, 'p> {
+    fn payload(&self) -> &'p [u8] {
+        match self {
+            Self::Shared(broadcast) => broadcast.payload(),
+            Self::Alone(publish) => publish.payload,
+        }
+    }
+}
+
 /// What a call has in common for its connections.
-struct Call<'a, 'p> {
+pub(crate) struct Sender<'a> {
     env: Env<'a>,
     now: Millis,
-    broadcast: Broadcast<'p>,
     /// Memory to encode into.
     head: Vec<u8>,
     /// Those that a writer has to be given.
@@ -64,24 +103,40 @@ struct Call<'a, 'p> {
     cost: usize,
 }
 
-impl<'a> Call<'a, '_> {
-    /// None if the list has an element that is no connection, or is none.
-    fn publish_to(&mut self, mut connections: Term<'a>, mut failed: Term<'a>) -> Option<Term<'a>> {
-        while let Ok((term, rest)) = connections.list_get_cell() {
-            if self.cost >= MAX_COST {
-                return Some((atoms::more(), connections, failed).encode(self.env));
-            }
-            let handle: Handle<'a> = term.decode().ok()?;
-            if let Err(reason) = self.publish_to_one(handle.connection()) {
-                failed = failed.list_prepend((term, reason).encode(self.env));
-            }
-            self.cost += COST;
-            connections = rest;
-        }
-        connections.is_empty_list().then(|| (atoms::ok(), failed).encode(self.env))
+impl<'a> Sender<'a> {
+    pub(crate) fn new(env: Env<'a>, now: Millis) -> Self {
+        Self { env, now, head: Vec::new(), corked: Vec::new(), cost: 0 }
     }
 
-    fn publish_to_one(&mut self, connection: &Arc<Connection>) -> Result<(), Atom> {
+    pub(crate) fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Whether a call has done as much as it may.
+    pub(crate) fn is_done(&self) -> bool {
+        self.cost >= MAX_COST
+    }
+
+    /// Has written what was corked, or if it is on `hold` once `writers_tell` is called.
+    pub(crate) fn finish(mut self, hold: bool) {
+        if !hold && self.corked.len() <= FEW {
+            self.cost += COST_OF_WRITE * self.corked.len();
+            for connection in self.corked {
+                connection.output().uncork(&connection);
+            }
+        } else {
+            writers::give(self.env, self.corked, hold);
+        }
+        consume_timeslice(self.env, self.cost);
+    }
+
+    /// Sends a message to a connection, or puts it into its session, or says why not.
+    pub(crate) fn send(
+        &mut self,
+        connection: &Arc<Connection>,
+        sent: &Sent<'_, '_>,
+    ) -> Result<(), Atom> {
+        self.cost += COST;
         let not_connected = || atoms::not_connected();
         let mut input = connection.input.lock().map_err(|_| not_connected())?;
         let (state, mut session) = input.connected().ok_or_else(not_connected)?;
@@ -92,30 +147,40 @@ impl<'a> Call<'a, '_> {
         }
         let dropped_before = session.dropped();
         let room = admission == Admission::Send;
+        let payload = sent.payload();
         self.head.clear();
-        let fate = state
-            .broadcast(self.now, &self.broadcast, room, &mut session, &mut self.head)
-            .map_err(|_| not_connected())?;
+        let fate = match sent {
+            Sent::Shared(broadcast) => {
+                state.broadcast(self.now, broadcast, room, &mut session, &mut self.head)
+            }
+            Sent::Alone(publish) => {
+                state.publish(self.now, publish, 0, room, &mut session, &mut self.head)
+            }
+        };
+        let fate = fate.map_err(|error| match error {
+            CommandError::WrongState => not_connected(),
+            error => name(self.env, error.name()),
+        })?;
         output.count_dropped(session.dropped() - dropped_before);
         match fate {
             Fate::Dropped(dropped) => return Err(name(self.env, dropped.name())),
             // The owner sends it when the client has acknowledged or read others.
             Fate::Waiting => _ = output.wait_if_queued(),
-            Fate::Head if output.is_fed() || self.broadcast.payload().len() < BORROW => {
-                self.cost += self.head.len() + self.broadcast.payload().len();
+            Fate::Head if output.is_fed() || payload.len() < BORROW => {
+                self.cost += self.head.len() + payload.len();
                 if !writers::exist() {
                     self.cost += COST_OF_WRITE;
                 }
-                match output.cork(connection, [&self.head, self.broadcast.payload()]) {
+                match output.cork(connection, [&self.head, payload]) {
                     Corked::Known => {}
                     Corked::ByWriter => self.corked.push(connection.clone()),
                     Corked::ByOwner(owner) => self.tell(owner, atoms::output()),
                 }
             }
             Fate::Head => {
-                let slices = [self.head.as_slice(), self.broadcast.payload()];
+                let slices = [self.head.as_slice(), payload];
                 output.write(connection, &mut slices.map(IoSlice::new));
-                self.cost += COST_OF_WRITE + self.broadcast.payload().len();
+                self.cost += COST_OF_WRITE + payload.len();
             }
         }
         Ok(())

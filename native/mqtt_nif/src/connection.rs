@@ -6,6 +6,7 @@
 //! `output`; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
+use crate::broadcast::Sender;
 use crate::commands::{self, Outcome};
 use crate::counters::CONNECTIONS;
 use crate::events::{Batch, Stop, close_reason, delivered};
@@ -14,9 +15,11 @@ use crate::input::{Input, Peer, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
+use crate::routing::{Route, Routing};
 use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::{atoms, clock, flusher, terms};
+use mqtt_codec::Properties;
 use mqtt_core as core;
 use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::io;
@@ -50,6 +53,10 @@ pub(crate) struct InputSide {
     socket: Option<Arc<Socket>>,
     /// What the protocol answered by itself, to be written with what the owner answers.
     answers: Vec<u8>,
+    /// Where what the client publishes goes, if not to the owner.
+    pub(crate) route: Option<Route>,
+    /// What is on its way there.
+    routing: Routing,
     /// Whether the BEAM was ever asked to poll.
     selected: bool,
     ended: bool,
@@ -83,6 +90,8 @@ impl Connection {
                 input: Input::new(received),
                 socket,
                 answers: Vec::new(),
+                route: None,
+                routing: Routing::default(),
                 selected: false,
                 ended: false,
             }),
@@ -258,41 +267,144 @@ pub(crate) fn adopt(env: Env<'_>, connection: Arc<Connection>) -> Option<Handle<
 /// Reads and decodes once: `{events, next}`.
 #[rustler::nif]
 fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
-    let connection = handle.connection();
     let mut batch = Batch::new(env, clock::now());
-    let Ok(mut input) = connection.input.lock() else {
-        return batch.finish(panicked(env));
-    };
-    let side = &mut *input;
-    let Some(socket) = side.socket.as_ref().filter(|_| !side.ended) else {
-        return batch.finish(close(env, atoms::closed()));
-    };
-    if let Some(next) = blocked(env, &mut connection.output()) {
-        return batch.finish(next);
-    }
-    let Some(mut session) = side.session.access() else {
-        return batch.finish(close(env, atoms::session_taken_over()));
-    };
-    session.looked_at();
-    let mut peer = Peer { connection: &mut side.state, session: &mut session };
-    let next = match side.input.read(&mut peer, socket, &mut batch) {
-        Ok(Progress::Drained) => Next::Wait,
-        Ok(Progress::More) => Next::More,
-        Ok(Progress::Stop(stop)) => stopped(env, &stop),
-        Ok(Progress::End) => close(env, atoms::closed()),
-        Err(error) => close(env, io_reason(env, &error)),
-    };
-    let next =
-        match Connection::follow_up(connection, &mut peer, &mut side.answers, &mut batch, next) {
-            Next::Wait if handle.select(socket.as_raw_fd(), env.pid()) => {
-                side.selected = true;
-                Next::Wait
-            }
-            Next::Wait => close(env, (atoms::socket_error(), atoms::badarg())),
-            next => next,
-        };
+    let connection = handle.connection();
+    let read = |side: &mut InputSide, batch: &mut Batch<'a>| side.read(connection, batch);
+    let next = receive(connection, &mut batch, read, |side, next| match (next, &side.socket) {
+        (Next::Wait, Some(socket)) if handle.select(socket.as_raw_fd(), env.pid()) => {
+            side.selected = true;
+            Next::Wait
+        }
+        (Next::Wait, _) => close(env, (atoms::socket_error(), atoms::badarg())),
+        (next, _) => next,
+    });
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
+}
+
+/// Decodes bytes that the owner read: `{events, next}`.
+#[rustler::nif]
+fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Term<'a> {
+    let mut batch = Batch::new(env, clock::now());
+    let feed = |side: &mut InputSide, batch: &mut Batch<'a>| side.feed(data, batch);
+    let next = receive(handle.connection(), &mut batch, feed, |_, next| next);
+    terms::consume_timeslice(env, batch.size());
+    batch.finish(next)
+}
+
+/// Reads by `read`, sends what goes to others on its way, and answers. `then` has the last word, unless nothing
+/// could be read.
+fn receive<'a>(
+    connection: &Arc<Connection>,
+    batch: &mut Batch<'a>,
+    read: impl FnOnce(&mut InputSide, &mut Batch<'a>) -> Result<Next<'a>, Next<'a>>,
+    then: impl FnOnce(&mut InputSide, Next<'a>) -> Next<'a>,
+) -> Next<'a> {
+    let env = batch.env();
+    let Ok(mut input) = connection.input.lock() else { return panicked(env) };
+    let mut next = match read(&mut input, batch) {
+        Ok(next) => next,
+        Err(next) => return next,
+    };
+    let mut answers = Vec::new();
+    if !input.routing.is_empty() {
+        // No lock of ours is held while those of others are.
+        let mut routing = std::mem::take(&mut input.routing);
+        drop(input);
+        let mut sender = Sender::new(env, batch.now());
+        answers = routing.deliver(&mut sender);
+        sender.finish(false);
+        let Ok(again) = connection.input.lock() else { return panicked(env) };
+        input = again;
+        if !routing.is_empty() {
+            input.routing = routing;
+            next = Next::More;
+        }
+    }
+    let side = &mut *input;
+    if side.ended {
+        return close(env, atoms::closed());
+    }
+    let Some(mut session) = side.session.access() else {
+        return close(env, atoms::session_taken_over());
+    };
+    for reason in answers {
+        // There is one for each that was taken, and properties that could be wrong are none.
+        let _ = side.state.acknowledge(reason, Properties::EMPTY, &mut session, &mut side.answers);
+    }
+    let mut peer = Peer { connection: &mut side.state, session: &mut session };
+    let next = Connection::follow_up(connection, &mut peer, &mut side.answers, batch, next);
+    drop(session);
+    then(side, next)
+}
+
+impl InputSide {
+    /// Reads from the socket and decodes, unless messages of the client are still on their way.
+    fn read<'a>(
+        &mut self,
+        connection: &Arc<Connection>,
+        batch: &mut Batch<'a>,
+    ) -> Result<Next<'a>, Next<'a>> {
+        let env = batch.env();
+        if self.socket.is_none() || self.ended {
+            return Err(close(env, atoms::closed()));
+        }
+        if !self.routing.is_empty() {
+            return Ok(Next::More);
+        }
+        if let Some(next) = blocked(env, &mut connection.output()) {
+            return Err(next);
+        }
+        self.decode(batch, |input, peer, socket, batch| {
+            let Some(socket) = socket else { return Next::Wait };
+            match input.read(peer, socket, batch) {
+                Ok(progress) => after(env, &progress),
+                Err(error) => close(env, io_reason(env, &error)),
+            }
+        })
+    }
+
+    /// Decodes bytes that the owner read.
+    fn feed<'a>(&mut self, data: Binary<'a>, batch: &mut Batch<'a>) -> Result<Next<'a>, Next<'a>> {
+        let env = batch.env();
+        // What the client published before goes on its way first.
+        if !self.routing.is_empty() && self.input.keep(data.as_slice()) {
+            return Ok(Next::More);
+        }
+        self.decode(batch, |input, peer, _, batch| match input.feed(peer, data, batch) {
+            // Its end comes to the owner.
+            Progress::End => Next::Wait,
+            progress => after(env, &progress),
+        })
+    }
+
+    fn decode<'a>(
+        &mut self,
+        batch: &mut Batch<'a>,
+        read: impl FnOnce(&mut Input, &mut Peer<'_>, Option<&Socket>, &mut Batch<'a>) -> Next<'a>,
+    ) -> Result<Next<'a>, Next<'a>> {
+        let Some(mut session) = self.session.access() else {
+            return Err(close(batch.env(), atoms::session_taken_over()));
+        };
+        session.looked_at();
+        let mut peer = Peer { connection: &mut self.state, session: &mut session };
+        batch.routing = self.route.take().map(|route| (route, std::mem::take(&mut self.routing)));
+        let next = read(&mut self.input, &mut peer, self.socket.as_deref(), batch);
+        if let Some((route, routing)) = batch.routing.take() {
+            (self.route, self.routing) = (Some(route), routing);
+        }
+        Ok(next)
+    }
+}
+
+/// What follows from a read.
+fn after<'a>(env: Env<'a>, progress: &Progress) -> Next<'a> {
+    match progress {
+        Progress::Drained => Next::Wait,
+        Progress::More => Next::More,
+        Progress::Stop(stop) => stopped(env, stop),
+        Progress::End => close(env, atoms::closed()),
+    }
 }
 
 /// Whether the peer has to read first.
@@ -305,30 +417,6 @@ fn blocked<'a>(env: Env<'a>, output: &mut Output) -> Option<Next<'a>> {
     }
     output.wait();
     Some(Next::Blocked)
-}
-
-/// Decodes bytes that the owner read: `{events, next}`.
-#[rustler::nif]
-fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Term<'a> {
-    let connection = handle.connection();
-    let mut batch = Batch::new(env, clock::now());
-    let Ok(mut input) = connection.input.lock() else {
-        return batch.finish(panicked(env));
-    };
-    let side = &mut *input;
-    let Some(mut session) = side.session.access() else {
-        return batch.finish(close(env, atoms::session_taken_over()));
-    };
-    session.looked_at();
-    let mut peer = Peer { connection: &mut side.state, session: &mut session };
-    let next = match side.input.feed(&mut peer, data, &mut batch) {
-        Progress::Stop(stop) => stopped(env, &stop),
-        Progress::More => Next::More,
-        Progress::Drained | Progress::End => Next::Wait,
-    };
-    let next = Connection::follow_up(connection, &mut peer, &mut side.answers, &mut batch, next);
-    terms::consume_timeslice(env, batch.size());
-    batch.finish(next)
 }
 
 fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {

@@ -39,7 +39,9 @@ fn connection_accept<'a>(
         state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
     };
     let accepted = match (session, &mut *own) {
-        (Some(resource), _) => resource.attach(env, clean, accept).map(|session| *own = session),
+        (Some(resource), _) => {
+            resource.attach(env, connection, clean, accept).map(|session| *own = session)
+        }
         (None, Session::Own(session)) => accept(session, clean),
         (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
     };

@@ -2,6 +2,7 @@
 
 use crate::atoms;
 use crate::packet::properties_map;
+use crate::routing::{Route, Routing};
 use crate::terms::{Source, binary, list_of, map, name};
 use mqtt_codec::{
     Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,
@@ -29,6 +30,8 @@ pub(crate) struct Batch<'a> {
     options: [Option<Term<'a>>; OPTIONS],
     /// Bytes that were read and decoded.
     size: usize,
+    /// Where messages go, if not to the owner, and those that do.
+    pub(crate) routing: Option<(Route, Routing)>,
 }
 
 /// A topic name and its term.
@@ -55,6 +58,7 @@ impl<'a> Batch<'a> {
             output: Vec::new(),
             options: [None; OPTIONS],
             size: 0,
+            routing: None,
         }
     }
 
@@ -99,8 +103,14 @@ impl<'a> Batch<'a> {
             let rest = source.bytes().get(at..).unwrap_or_default();
             // Looked at where it lies, as any event is large.
             match &connection.receive(self.now, rest, session, &mut self.output) {
+                Ok(Received::Event(Event::Publish(publish), length)) if self.routing.is_some() => {
+                    at += length;
+                    if self.route(publish, connection) {
+                        break Stop::Full;
+                    }
+                }
                 // Alone it is answered here, and behind other events by the owner, in its turn.
-                Ok(Received::Event(Event::Pingreq, length)) if self.events.is_empty() => {
+                Ok(Received::Event(Event::Pingreq, length)) if self.is_empty() => {
                     connection.pingresp(&mut self.output);
                     at += length;
                 }
@@ -108,6 +118,10 @@ impl<'a> Batch<'a> {
                     let event = self.event(event, connection, &mut topic, source);
                     self.events.push(event.as_c_arg());
                     at += length;
+                    // A message behind it must not overtake it.
+                    if self.routing.is_some() {
+                        break Stop::Full;
+                    }
                 }
                 Ok(Received::Incomplete(length)) => break Stop::Incomplete(*length),
                 Ok(Received::Handled(length)) => at += length,
@@ -118,6 +132,21 @@ impl<'a> Batch<'a> {
         };
         self.size += at - start;
         (at, stop)
+    }
+
+    /// Has a message go its way, and says whether no further one may be taken.
+    fn route(&mut self, publish: &Publish<'_>, connection: &Connection) -> bool {
+        let Some((route, routing)) = &mut self.routing else { return false };
+        let aliased = publish.topic.is_empty();
+        let topic = if aliased { connection.aliased_topic() } else { publish.topic };
+        route.take(&Publish { topic, ..*publish }, self.now, routing);
+        routing.is_full()
+    }
+
+    /// Whether nothing waits for an answer.
+    fn is_empty(&self) -> bool {
+        let routed = self.routing.as_ref().is_some_and(|(_, routing)| !routing.is_empty());
+        self.events.is_empty() && !routed
     }
 
     /// What has become of messages with a reference.

@@ -139,6 +139,23 @@ impl Input {
         }
     }
 
+    /// Keeps bytes that somebody else read, to be decoded later. Says whether it does: not in a large packet.
+    pub(crate) fn keep(&mut self, data: &[u8]) -> bool {
+        let mut kept = match std::mem::replace(&mut self.pending, Pending::Nothing) {
+            Pending::Nothing => Vec::new(),
+            Pending::Part(bytes) | Pending::Unread(bytes) => bytes,
+            large @ Pending::Large(_) => {
+                self.pending = large;
+                return false;
+            }
+        };
+        kept.extend_from_slice(data);
+        if !kept.is_empty() {
+            self.pending = Pending::Unread(kept);
+        }
+        true
+    }
+
     /// Reads into the scratch buffer, behind the part of a packet that was kept.
     fn read_scratch(
         &mut self,

@@ -184,6 +184,11 @@ impl Output {
         self.is_flushing() && (self.options.slow_peer == SlowPeer::Block || too_long)
     }
 
+    /// Whether so much waits that who can wait had better.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.queue.len() >= self.options.queue_limit / 2
+    }
+
     /// Whether anything waits to be written, in which case the owner is told when it is.
     pub(crate) fn wait_if_queued(&mut self) -> bool {
         self.owner_waits |= self.is_flushing();

@@ -7,28 +7,35 @@
 
 use crate::atoms;
 use crate::commands::{Invalid, Message};
+use crate::connection::Connection;
 use crate::options::SessionOptions;
+use crate::routing::Subscriber;
 use crate::terms::name;
 use crate::{clock, events, terms};
 use mqtt_core::{self as core, Granted};
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, Resource, ResourceArc, Term};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The number of the next connection that attaches to a session.
 static ATTACHMENTS: AtomicU64 = AtomicU64::new(1);
 
 /// A session behind a term.
-pub(crate) struct SessionResource(Arc<Mutex<Shared>>);
+pub(crate) struct SessionResource(SharedSession);
+
+/// A session that several connections use one after the other.
+pub(crate) type SharedSession = Arc<Mutex<Shared>>;
 
 #[rustler::resource_impl]
 impl Resource for SessionResource {}
 
 pub(crate) struct Shared {
     session: core::Session,
-    /// The number of the connection that has it, and its owner.
-    attached: Option<(u64, LocalPid)>,
+    /// The connection that has it.
+    attached: Option<Attached>,
+    /// How a router knows it.
+    pub(crate) subscriber: Option<Subscriber>,
     /// Whether the owner was told that messages wait.
     told: bool,
     /// Who wants to know of the next connection.
@@ -37,11 +44,18 @@ pub(crate) struct Shared {
     clean: bool,
 }
 
+/// The connection that has a session, its number, and its owner.
+struct Attached {
+    number: u64,
+    owner: LocalPid,
+    connection: Weak<Connection>,
+}
+
 /// The session of a connection.
 #[allow(clippy::large_enum_variant, reason = "it lies in a connection, and most are the large one")]
 pub(crate) enum Session {
     Own(core::Session),
-    Shared(Arc<Mutex<Shared>>, u64),
+    Shared(SharedSession, u64),
 }
 
 /// Access to the session of a connection, for one call.
@@ -61,9 +75,17 @@ impl Session {
             Self::Own(session) => (Access::Own(session), true),
             Self::Shared(shared, number) => {
                 let shared = lock(shared);
-                let ours = shared.attached.is_some_and(|(attached, _)| attached == *number);
+                let ours = shared.is_attached(*number);
                 (Access::Shared(shared), ours)
             }
+        }
+    }
+
+    /// One that others can have as well.
+    pub(crate) fn shared(&self) -> Option<&SharedSession> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(shared, _) => Some(shared),
         }
     }
 
@@ -75,12 +97,17 @@ impl Session {
 }
 
 impl SessionResource {
+    pub(crate) fn shared(&self) -> &SharedSession {
+        &self.0
+    }
+
     /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it is told, as
     /// is who waits for that. `clean` says whether it begins anew, which one that has ended does as
     /// well.
     pub(crate) fn attach<E>(
         &self,
         env: Env<'_>,
+        connection: &Arc<Connection>,
         clean: bool,
         accept: impl FnOnce(&mut core::Session, bool) -> Result<(), E>,
     ) -> Result<Session, E> {
@@ -91,9 +118,11 @@ impl SessionResource {
             accept(&mut shared.session, clean)?;
             shared.told = false;
             shared.clean = clean;
-            (shared.attached.replace((number, env.pid())), shared.waiter.take(), clean)
+            let attached =
+                Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
+            (shared.attached.replace(attached), shared.waiter.take(), clean)
         };
-        for process in before.map(|(_, owner)| owner).into_iter().chain(waiter) {
+        for process in before.map(|before| before.owner).into_iter().chain(waiter) {
             // One that has ended already is told in vain.
             let taken_over = (atoms::session_taken_over(), clean);
             let _ = env.send(&process, (atoms::mqtt(), taken_over));
@@ -106,7 +135,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if let Self::Shared(shared, number) = self {
             let mut shared = lock(shared);
-            if shared.attached.is_some_and(|(attached, _)| attached == *number) {
+            if shared.is_attached(*number) {
                 shared.attached = None;
                 shared.session.trim();
             }
@@ -131,10 +160,39 @@ impl Access<'_> {
 }
 
 impl Shared {
+    fn is_attached(&self, number: u64) -> bool {
+        self.attached.as_ref().is_some_and(|attached| attached.number == number)
+    }
+
+    /// The owner of the connection that has it.
+    pub(crate) fn owner(&self) -> Option<LocalPid> {
+        self.attached.as_ref().map(|attached| attached.owner)
+    }
+
+    /// The connection that has it.
+    pub(crate) fn connection(&self) -> Option<Arc<Connection>> {
+        self.attached.as_ref()?.connection.upgrade()
+    }
+
+    /// Whether it began anew with its last connection.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    pub(crate) fn session(&mut self) -> &mut core::Session {
+        &mut self.session
+    }
+
+    /// How many messages its client does not have, if it is connected.
+    pub(crate) fn load(&self) -> Option<usize> {
+        self.attached.as_ref()?;
+        Some(self.session.waiting() + self.session.under_way())
+    }
+
     /// Has the owner of the connection call, if there is one and something for it. The lock is held
     /// meanwhile, and the BEAM never calls back from here.
     fn tell_owner(&mut self, env: Env<'_>) {
-        let Some((_, owner)) = self.attached else { return };
+        let Some(owner) = self.owner() else { return };
         let something = self.session.is_waiting() || self.session.has_deliveries();
         if something && !std::mem::replace(&mut self.told, true) {
             // One that has ended already is told in vain.
@@ -165,12 +223,19 @@ impl DerefMut for Access<'_> {
 
 /// The shared session, also after a panic, which cannot have left it half changed in a way that
 /// matters: the connection that had it is closed.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+pub(crate) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
-    let shared = Shared { session, attached: None, told: false, waiter: None, clean: false };
+    let shared = Shared {
+        session,
+        attached: None,
+        subscriber: None,
+        told: false,
+        waiter: None,
+        clean: false,
+    };
     ResourceArc::new(SessionResource(Arc::new(Mutex::new(shared))))
 }
 
@@ -215,7 +280,7 @@ fn session_await(
     connection: LocalPid,
 ) -> Term<'_> {
     let mut shared = lock(&session.0);
-    if shared.attached.is_some_and(|(_, owner)| owner == connection) {
+    if shared.owner() == Some(connection) {
         shared.waiter = Some(env.pid());
         atoms::ok().encode(env)
     } else {
@@ -232,7 +297,7 @@ fn session_info(env: Env<'_>, session: ResourceArc<SessionResource>) -> Term<'_>
         u32::MAX => atoms::infinity().encode(env),
         seconds => seconds.encode(env),
     };
-    let owner = shared.attached.map(|(_, owner)| owner);
+    let owner = shared.owner();
     terms::map(
         env,
         &[

@@ -1,0 +1,90 @@
+defmodule Mix.Tasks.Mqtt.Server do
+  @shortdoc "Runs an MQTT broker"
+
+  @moduledoc """
+  Runs `MQTT.Broker` until it is told to stop.
+
+      mix mqtt.server --port 1883
+
+  It listens on 127.0.0.1 and lets everybody in who comes from there. With `--ip` others can come, who have to have a
+  password or `--anonymous`.
+
+    * `--port PORT`: the port, 1883 by default; with 0 a free one;
+    * `--ip ADDRESS`: the address to listen on, such as `0.0.0.0`;
+    * `--users FILE`: a password file, as `mix mqtt.passwd` makes it;
+    * `--anonymous`: let in who has no user name, from anywhere.
+
+  On SIGTERM it disconnects its clients, those of MQTT 5.0 with the reason, and stops.
+  """
+
+  use Mix.Task
+
+  @switches [port: :integer, ip: :string, users: :string, anonymous: :boolean]
+
+  @impl true
+  def run(arguments) do
+    options = arguments |> parse() |> Enum.map(&option/1)
+    Mix.Task.run("app.start")
+    {:ok, broker} = start(Keyword.put_new(options, :ip, {127, 0, 0, 1}))
+    [%{address: address, port: port}] = MQTT.Broker.listeners(MQTT.Broker)
+    # What has it stopped before the virtual machine halts.
+    {:ok, _} = System.trap_signal(:sigterm, fn -> stop(broker) end)
+
+    Mix.shell().info("""
+    Listening on #{:inet.ntoa(address)}:#{port}. To publish:
+      mosquitto_pub -h #{:inet.ntoa(address)} -p #{port} -t hello -m world\
+    """)
+
+    unless iex?(), do: Process.sleep(:infinity)
+  end
+
+  defp parse(arguments) do
+    case OptionParser.parse(arguments, strict: @switches) do
+      {options, [], []} ->
+        options
+
+      {_, [extra | _], _} ->
+        Mix.raise("mqtt.server takes no argument, got: #{extra}")
+
+      {_, _, [{option, nil} | _]} ->
+        Mix.raise("mqtt.server has no option #{option} without a value")
+
+      {_, _, [{option, value} | _]} ->
+        Mix.raise("mqtt.server cannot take #{value} for #{option}")
+    end
+  end
+
+  defp option({:users, file}), do: {:password_file, file}
+
+  defp option({:ip, ip}) do
+    case ip |> String.to_charlist() |> :inet.parse_strict_address() do
+      {:ok, address} -> {:ip, address}
+      {:error, _} -> Mix.raise("--ip takes an address such as 0.0.0.0, got: #{ip}")
+    end
+  end
+
+  defp option(option), do: option
+
+  defp start(options) do
+    Process.flag(:trap_exit, true)
+
+    case MQTT.Broker.start_link(options) do
+      {:ok, broker} -> {:ok, broker}
+      {:error, reason} -> Mix.raise("The broker cannot start: #{explain(reason)}")
+    end
+  rescue
+    error in ArgumentError -> Mix.raise(Exception.message(error))
+  end
+
+  defp explain({:shutdown, {:failed_to_start_child, _, {:shutdown, reason}}}), do: explain(reason)
+  defp explain({:listen, posix}), do: "#{:inet.format_error(posix)}"
+  defp explain(sentence) when is_binary(sentence), do: sentence
+  defp explain(other), do: inspect(other)
+
+  defp stop(broker) do
+    Supervisor.stop(broker, :shutdown)
+    System.stop(0)
+  end
+
+  defp iex?, do: Code.ensure_loaded?(IEx) and IEx.started?()
+end

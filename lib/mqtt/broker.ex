@@ -1,0 +1,178 @@
+defmodule MQTT.Broker do
+  @moduledoc """
+  A whole MQTT broker as one child of a supervision tree, for MQTT 3.1, 3.1.1 and 5.0.
+
+      children = [
+        {MQTT.Broker, port: 1883}
+      ]
+
+      Supervisor.start_link(children, strategy: :one_for_one)
+
+  Messages go from client to client natively, without a process of the subscriber being woken
+  (`MQTT.Router`). Sessions last as long as their clients ask for, with all that waits for them, in memory: they are data, and
+  an offline one has no process. There are retained messages, wills, shared subscriptions, and everything else
+  of MQTT 5.0.
+
+  Without further options only clients from this machine are let in. `password_file:` asks others for a
+  password, `anonymous: true` lets everybody in, and a `MQTT.Broker.Handler` decides as it likes.
+
+  ## Options
+
+  #{MQTT.Options.docs(MQTT.Broker.Options.schema())}
+  Those of `MQTT.Router` belong here as well:
+
+  #{MQTT.Options.docs(MQTT.Router.schema())}
+  Those of `MQTT.Listener`, but for its `:handler`, `:name` and `:id`, are of all listeners, of which the first has no further ones.
+  """
+
+  use Supervisor
+
+  alias MQTT.{Router, Session}
+  alias MQTT.Broker.{Context, Options, Sessions, Sys}
+
+  @typedoc "The name of a broker."
+  @type t :: atom
+
+  @doc "A child specification whose id is the broker's name."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    name = if Keyword.keyword?(options), do: Keyword.get(options, :name, __MODULE__)
+
+    %{
+      id: {__MODULE__, name},
+      start: {__MODULE__, :start_link, [options]},
+      type: :supervisor,
+      shutdown: :infinity
+    }
+  end
+
+  @doc """
+  Starts a broker.
+
+  A wrong option raises an `ArgumentError` that names it. A password file that cannot be read and an address that cannot be bound are
+  errors.
+
+      iex> {:ok, broker} = MQTT.Broker.start_link(name: :example, ip: {127, 0, 0, 1}, port: 0)
+      iex> [%{connections: 0}] = MQTT.Broker.listeners(:example)
+      iex> MQTT.Broker.publish(:example, "a/b", "hello", %{retain: true})
+      {:ok, :no_matching_subscribers, 0}
+      iex> [%MQTT.Message{payload: "hello"}] = Enum.to_list(MQTT.Broker.retained(:example, "a/+"))
+      iex> Supervisor.stop(broker)
+      :ok
+
+  """
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(options) do
+    options = Options.new(options)
+    Supervisor.start_link(__MODULE__, options, name: options.name)
+  end
+
+  @impl true
+  def init(options) do
+    listeners =
+      for {listener, number} <- Enum.with_index(options.listeners) do
+        # Not by address: two may have port 0.
+        Supervisor.child_spec({MQTT.Listener, listener}, id: {MQTT.Listener, number})
+      end
+
+    sys =
+      if options.sys_interval == :infinity,
+        do: [],
+        else: [{Sys, {options.name, options.sys_interval}}]
+
+    Supervisor.init([{Sessions, options} | sys ++ listeners], strategy: :rest_for_one)
+  end
+
+  @doc "What `MQTT.Listener.info/1` says of each listener, in their order."
+  @spec listeners(t) :: [MQTT.Listener.info()]
+  def listeners(broker) do
+    found =
+      for {{MQTT.Listener, number}, pid, _, _} <- Supervisor.which_children(broker),
+          is_pid(pid),
+          do: {number, MQTT.Listener.info(pid)}
+
+    found |> Enum.sort() |> Enum.map(&elem(&1, 1))
+  end
+
+  @doc """
+  Publishes a message to those who have subscribed to its topic, as `MQTT.Router.publish/5` does.
+  """
+  @spec publish(t, topic :: iodata, message :: iodata, map) ::
+          {:ok, MQTT.Reason.t(), non_neg_integer}
+  def publish(broker, topic, message, options \\ %{}),
+    do: Router.publish(Context.get!(broker).router, topic, message, options)
+
+  @doc "The retained messages that a filter matches, by their topics, as `MQTT.Router.retained/2`."
+  @spec retained(t, filter :: String.t()) :: Enumerable.t()
+  def retained(broker, filter), do: Router.retained(Context.get!(broker).router, filter)
+
+  @typedoc """
+  A client: its identifier; what its session holds (`t:MQTT.Session.info/0`); whether it is connected; and what was
+  known when it came: `:pid`, `:username`, `:protocol_version`, `:keep_alive`, `:clean_session`, `:peer`, and the
+  second since 1970 that it was, `:connected_at`.
+  """
+  @type client :: %{
+          required(:client_id) => String.t(),
+          required(:session) => Session.info(),
+          required(:connected) => boolean,
+          optional(atom) => term
+        }
+
+  @doc "The clients that are connected or have a session."
+  @spec clients(t) :: [client]
+  def clients(broker) do
+    for {client_id, session, _user, _generation, info} <-
+          :ets.tab2list(Context.get!(broker).clients),
+        do: client(client_id, session, info)
+  end
+
+  @doc "A client by its identifier, or `nil`."
+  @spec client(t, client_id :: String.t()) :: client | nil
+  def client(broker, client_id) do
+    case :ets.lookup(Context.get!(broker).clients, client_id) do
+      [{_, session, _, _, info}] -> client(client_id, session, info)
+      [] -> nil
+    end
+  end
+
+  defp client(client_id, session, info) do
+    session = Session.info(session)
+
+    Map.merge(info || %{}, %{
+      client_id: client_id,
+      session: session,
+      connected: session.connection != nil
+    })
+  end
+
+  @doc "The subscriptions of a client, as `MQTT.Session.subscriptions/1`."
+  @spec subscriptions(t, client_id :: String.t()) :: [{filter :: String.t(), map}]
+  def subscriptions(broker, client_id) do
+    case :ets.lookup(Context.get!(broker).clients, client_id) do
+      [{_, session, _, _, _}] -> Session.subscriptions(session)
+      [] -> []
+    end
+  end
+
+  @doc """
+  Disconnects a client, which is told the reason in MQTT 5.0. Its session stays as it is. Says whether it was connected.
+  """
+  @spec disconnect(t, client_id :: String.t(), MQTT.Reason.t()) :: boolean
+  def disconnect(broker, client_id, reason \\ :administrative_action) do
+    # A name that is none raises here.
+    _ = MQTT.Reason.code(reason)
+
+    case client(broker, client_id) do
+      %{session: %{connection: pid}} when pid != nil ->
+        GenServer.cast(pid, {:disconnect, reason})
+        true
+
+      _ ->
+        false
+    end
+  end
+
+  @doc "What the broker holds: `t:MQTT.Router.info/0`."
+  @spec stats(t) :: Router.info()
+  def stats(broker), do: Router.info(Context.get!(broker).router)
+end

@@ -1,0 +1,259 @@
+defmodule MQTT.Broker.Connection do
+  @moduledoc false
+  # A client of a broker, by the callbacks of MQTT.Server.
+
+  @behaviour MQTT.Server
+
+  alias MQTT.{Message, Router}
+  alias MQTT.Broker.{Context, Passwords, Sessions}
+
+  # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
+  @retry 20
+
+  @enforce_keys [:context, :client, :session, :shared]
+  defstruct @enforce_keys
+
+  # shared: whether the client knows shared subscriptions
+
+  @impl true
+  def init(name, params) do
+    context = Context.get!(name)
+    params = identified(params)
+
+    with :ok <- offered(params[:last_will], context.connack),
+         {:ok, data} <- authenticate(context, params),
+         client = params |> Map.delete(:password) |> Map.put(:data, data),
+         {:ok, session} <-
+           Sessions.open(context, client.client_id, client[:username], info(client)) do
+      s = %__MODULE__{
+        context: context,
+        client: client,
+        session: session,
+        shared: params.protocol_version >= 5
+      }
+
+      event(:connected, s)
+
+      {:ok, s,
+       [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(context)]}
+    else
+      {:error, reason} -> {:stop, reason}
+    end
+  end
+
+  defp router(%{hooks: hooks, router: router}) do
+    if is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish),
+      do: {:router, router, :callbacks},
+      else: {:router, router}
+  end
+
+  # Before MQTT 5.0 a client is not told the identifier that it gets [MQTT-3.1.3-6].
+  defp identified(%{client_id: ""} = params) do
+    id = "auto-" <> Base.encode32(:crypto.strong_rand_bytes(15), case: :lower)
+    %{params | client_id: id}
+  end
+
+  defp identified(params), do: params
+
+  # [MQTT-3.2.2-12] [MQTT-3.2.2-13]
+  defp offered(nil, _connack), do: :ok
+
+  defp offered(%{qos: qos}, %{maximum_qos: most}) when qos > most,
+    do: {:error, :qos_not_supported}
+
+  defp offered(%{retain: true}, %{retain_available: 0}), do: {:error, :retain_not_supported}
+  defp offered(_will, _connack), do: :ok
+
+  defp info(client) do
+    client
+    |> Map.take([:username, :protocol_version, :keep_alive, :clean_session, :peer])
+    |> Map.merge(%{pid: self(), connected_at: System.system_time(:second)})
+  end
+
+  defp authenticate(%{hooks: %{authenticate: authenticate, args: args}}, params) do
+    case authenticate.(params, args) do
+      :ok -> {:ok, nil}
+      {:ok, data} -> {:ok, data}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  defp authenticate(%{passwords: passwords}, %{username: user} = params)
+       when passwords != nil do
+    if Passwords.verify(passwords, user, params[:password]),
+      do: {:ok, nil},
+      else: {:error, :bad_user_name_or_password}
+  end
+
+  defp authenticate(%{anonymous: true}, _params), do: {:ok, nil}
+
+  defp authenticate(%{anonymous: :loopback, passwords: nil}, params) do
+    if loopback?(params.peer), do: {:ok, nil}, else: {:error, :not_authorized}
+  end
+
+  defp authenticate(_context, _params), do: {:error, :not_authorized}
+
+  defp loopback?({{127, _, _, _}, _port}), do: true
+  defp loopback?({{0, 0, 0, 0, 0, 0, 0, 1}, _port}), do: true
+  # An IPv4 client of an IPv6 listener.
+  defp loopback?({{0, 0, 0, 0, 0, 0xFFFF, high, _}, _port}), do: div(high, 256) == 127
+  defp loopback?(_), do: false
+
+  ## Messages
+
+  # With a router of its own it is called for the will only.
+  @impl true
+  def handle_publish(topic, payload, opts, s) do
+    message = %Message{
+      topic: topic,
+      payload: payload,
+      qos: opts.qos,
+      retain: opts.retain,
+      properties: Map.get(opts, :properties, %{})
+    }
+
+    with :ok <- may_publish(topic),
+         :ok <- authorize_publish(message, s),
+         {:ok, message} <- changed(message, s) do
+      publish(message, s)
+    else
+      :drop -> {:ok, s}
+      {:error, reason} -> {:error, reason, s}
+    end
+  end
+
+  # Those are the broker's.
+  defp may_publish("$SYS"), do: {:error, :not_authorized}
+  defp may_publish("$SYS/" <> _), do: {:error, :not_authorized}
+  defp may_publish("$share/" <> _), do: {:error, :not_authorized}
+  defp may_publish(_), do: :ok
+
+  defp authorize_publish(
+         message,
+         %{context: %{hooks: %{authorize_publish: authorize} = hooks}} = s
+       ),
+       do: authorize.(s.client, message, hooks.args)
+
+  defp authorize_publish(_message, _s), do: :ok
+
+  defp changed(message, %{context: %{hooks: %{handle_publish: handle} = hooks}} = s) do
+    case handle.(s.client, message, hooks.args) do
+      :ok -> {:ok, message}
+      other -> other
+    end
+  end
+
+  defp changed(message, _s), do: {:ok, message}
+
+  defp publish(message, s) do
+    options = Map.take(message, [:qos, :retain, :properties])
+
+    case Router.publish(s.context.router, message.topic, message.payload, options, s.session) do
+      {:ok, :success, _count} -> {:ok, s}
+      {:ok, reason, _count} -> {:error, reason, s}
+    end
+  end
+
+  ## Subscriptions
+
+  @impl true
+  def handle_subscribe(filter, qos, s), do: handle_subscribe(filter, qos, %{}, s)
+
+  @impl true
+  def handle_subscribe(filter, qos, options, s) do
+    with {:ok, granted} <- authorize_subscribe(filter, qos, options, s) do
+      most = Map.get(s.context.connack, :maximum_qos, 2)
+      options = Map.merge(options, %{qos: Enum.min([qos, granted, most]), shared: s.shared})
+      subscribe(filter, options, s)
+    else
+      {:error, reason} -> {:error, reason, s}
+    end
+  end
+
+  defp authorize_subscribe(
+         filter,
+         qos,
+         options,
+         %{context: %{hooks: %{authorize_subscribe: authorize} = hooks}} = s
+       ) do
+    case authorize.(s.client, filter, options, hooks.args) do
+      :ok -> {:ok, qos}
+      other -> other
+    end
+  end
+
+  defp authorize_subscribe(_filter, qos, _options, _s), do: {:ok, qos}
+
+  defp subscribe(filter, options, s) do
+    case Router.subscribe(s.context.router, s.session, filter, options) do
+      {:error, reason} ->
+        {:error, reason, s}
+
+      subscribed ->
+        event({:subscribed, filter, options}, s)
+        # Behind SUBACK.
+        if retained?(filter, options, subscribed), do: send_retained(filter, options, nil)
+        {:ok, options.qos, s}
+    end
+  end
+
+  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; not for shared subscriptions (MQTT 5.0, section 4.8.2).
+  defp retained?("$share/" <> _, %{shared: true}, _subscribed), do: false
+  defp retained?(_filter, %{retain_handling: 2}, _subscribed), do: false
+  defp retained?(_filter, %{retain_handling: 1}, subscribed), do: subscribed == :new
+  defp retained?(_filter, _options, _subscribed), do: true
+
+  @impl true
+  def handle_unsubscribe(filter, s) do
+    if Router.unsubscribe(s.context.router, s.session, filter, %{shared: s.shared}) do
+      event({:unsubscribed, filter}, s)
+      {:ok, s}
+    else
+      {:error, :no_subscription_existed, s}
+    end
+  end
+
+  defp send_retained(filter, options, cursor),
+    do: send(self(), {__MODULE__, :retained, filter, options, cursor})
+
+  ## Processes
+
+  @impl true
+  def handle_info({__MODULE__, :retained, filter, options, cursor}, s) do
+    connection = MQTT.Server.connection()
+
+    case Router.send_retained(s.context.router, connection, filter, options, cursor) do
+      :done ->
+        :ok
+
+      {:more, cursor} ->
+        send_retained(filter, options, cursor)
+
+      {:wait, cursor} ->
+        message = {__MODULE__, :retained, filter, options, cursor}
+        Process.send_after(self(), message, @retry)
+    end
+
+    {:ok, s}
+  end
+
+  def handle_info(_message, s), do: {:ok, s}
+
+  @impl true
+  def handle_call(_call, from, s), do: {:ok, s, {:reply, from, {:error, :not_supported}}}
+
+  @impl true
+  def handle_cast({:disconnect, reason}, s), do: {:ok, s, {:disconnect, reason}}
+  def handle_cast(_cast, s), do: {:ok, s}
+
+  @impl true
+  def terminate(reason, s), do: event({:disconnected, reason}, s)
+
+  @impl true
+  def code_change(_old_vsn, s, _extra), do: {:ok, s}
+
+  defp event(event, %{context: %{hooks: %{handle_event: handle} = hooks}} = s),
+    do: handle.(event, s.client, hooks.args)
+
+  defp event(_event, _s), do: :ok
+end

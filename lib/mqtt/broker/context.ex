@@ -1,0 +1,49 @@
+defmodule MQTT.Broker.Context do
+  @moduledoc false
+  # What all connections of a broker have in common, by the broker's name.
+
+  alias MQTT.{Broker, Router}
+  alias MQTT.Broker.Handler
+
+  @enforce_keys [
+    :name,
+    :router,
+    :clients,
+    :sessions,
+    :hooks,
+    :anonymous,
+    :passwords,
+    :connack,
+    :session
+  ]
+  defstruct @enforce_keys
+
+  # clients: the table of MQTT.Broker.Sessions, which is the process `sessions`
+
+  @type t :: %__MODULE__{
+          name: atom,
+          router: Router.t(),
+          clients: :ets.tid(),
+          sessions: pid,
+          hooks: Handler.hooks(),
+          anonymous: boolean | :loopback,
+          passwords: Broker.Passwords.t() | nil,
+          connack: map,
+          session: keyword
+        }
+
+  @spec put(t) :: :ok
+  def put(context), do: :persistent_term.put({__MODULE__, context.name}, context)
+
+  @spec delete(atom) :: boolean
+  def delete(name), do: :persistent_term.erase({__MODULE__, name})
+
+  @doc "Exits the caller, as a call to a process that does not run, if there is no such broker."
+  @spec get!(atom) :: t
+  def get!(name) do
+    case :persistent_term.get({__MODULE__, name}, nil) do
+      nil -> exit({:noproc, {MQTT.Broker, name}})
+      context -> context
+    end
+  end
+end

@@ -1,0 +1,100 @@
+defmodule MQTT.Broker.Handler do
+  @moduledoc """
+  Rules of one's own for a `MQTT.Broker`. Every callback is optional, and looked up once, when the broker
+  starts.
+
+      defmodule Rules do
+        @behaviour MQTT.Broker.Handler
+
+        @impl true
+        def authenticate(%{username: "roger", password: "secret"}, _args), do: :ok
+        def authenticate(_client, _args), do: {:error, :bad_user_name_or_password}
+
+        @impl true
+        def authorize_subscribe(client, filter, _options, _args) do
+          if String.starts_with?(filter, client.client_id <> "/"), do: :ok, else: {:error, :not_authorized}
+        end
+      end
+
+      children = [{MQTT.Broker, port: 1883, handler: Rules}]
+
+  `args` is what the option `:handler` has beside the module, `[]` by default. The callbacks run in
+  the process of the client's connection. One that raises ends that connection.
+
+  Where neither `c:authorize_publish/3` nor `c:handle_publish/3` is defined, messages are routed without a term being made
+  of them. Otherwise each message calls them.
+  """
+
+  alias MQTT.Message
+
+  @typedoc """
+  The client: what `c:MQTT.Server.init/2` gets. In every callback but `c:authenticate/2` there is no password any more, and
+  `:data` has what that callback has put there.
+  """
+  @type client :: map
+
+  @type reason :: MQTT.Server.reason()
+
+  @doc """
+  Whether a client is let in: `:ok`, or `{:ok, data}`, which other callbacks find in the client; an
+  error is told to the client. It is called instead of the password file and of the rule for anonymous clients.
+  """
+  @callback authenticate(client, args :: term) :: :ok | {:ok, data :: term} | {:error, reason}
+
+  @doc "Whether a client may publish a message, which may be its will."
+  @callback authorize_publish(client, Message.t(), args :: term) :: :ok | {:error, reason}
+
+  @doc """
+  Whether a client may subscribe to a filter. The options are those of `c:MQTT.Server.handle_subscribe/4`; `{:ok, qos}` grants a lower QoS.
+  """
+  @callback authorize_subscribe(client, filter :: String.t(), options :: map, args :: term) ::
+              :ok | {:ok, qos :: 0..2} | {:error, reason}
+
+  @doc """
+  A message that a client publishes: it goes on as it is or changed, is dropped without the
+  client knowing, or is refused, which a client of MQTT 5.0 is told at QoS 1 and 2.
+  """
+  @callback handle_publish(client, Message.t(), args :: term) ::
+              :ok | {:ok, Message.t()} | :drop | {:error, reason}
+
+  @doc "Something has happened to a client."
+  @callback handle_event(event, client, args :: term) :: term
+
+  @typedoc """
+  What happens to a client: it is let in; has subscribed or unsubscribed; or its connection has ended, with a
+  reason of `c:MQTT.Server.terminate/2`.
+  """
+  @type event ::
+          :connected
+          | {:subscribed, filter :: String.t(), options :: map}
+          | {:unsubscribed, filter :: String.t()}
+          | {:disconnected, reason :: term}
+
+  @optional_callbacks authenticate: 2,
+                      authorize_publish: 3,
+                      authorize_subscribe: 4,
+                      handle_publish: 3,
+                      handle_event: 3
+
+  @typedoc false
+  @type hooks :: %{optional(atom) => function, args: term}
+
+  @callbacks [
+    authenticate: 2,
+    authorize_publish: 3,
+    authorize_subscribe: 4,
+    handle_publish: 3,
+    handle_event: 3
+  ]
+
+  @doc false
+  @spec hooks({module, term} | nil) :: hooks
+  def hooks(nil), do: %{args: []}
+
+  def hooks({module, args}) do
+    for {name, arity} <- @callbacks,
+        function_exported?(module, name, arity),
+        into: %{args: args},
+        do: {name, Function.capture(module, name, arity)}
+  end
+end

@@ -1,0 +1,107 @@
+defmodule MQTT.Broker.Options do
+  @moduledoc false
+  # What a broker does, as one struct.
+
+  alias MQTT.{Listener, Options, Router}
+
+  @schema [
+    {:name, {:check, &__MODULE__.name/1, "an atom"}, MQTT.Broker,
+     "A name for the broker, by which the functions of this module know it."},
+    {:handler, {:check, &__MODULE__.handler/1, "a module or `{module, args}`"}, nil,
+     "A module of `MQTT.Broker.Handler`, and what its callbacks get."},
+    {:anonymous, {:in, [true, false, :loopback]}, :loopback,
+     "Whether clients without a user name are let in: those from this machine, all, or none."},
+    {:password_file, {:check, &__MODULE__.path/1, "a path"}, nil,
+     "A file of `MQTT.Broker.Passwords`, in which a client's user name and password must be."},
+    {:connack, {:check, &__MODULE__.map/1, "a map of properties"}, %{},
+     "What else CONNACK says to clients of MQTT 5.0, as in `c:MQTT.Server.init/2`: `:server_keep_alive`, for example."},
+    {:sys_interval, :timeout, 10_000,
+     "How often the topics `$SYS/broker/…` are published, in milliseconds, or `:infinity` for never."},
+    {:listeners, {:check, &__MODULE__.listeners/1, "a list of lists of options"}, [],
+     "The options of further listeners."}
+  ]
+
+  @session_names for {name, _, _, _} <- MQTT.Server.Options.session_schema(), do: name
+  @router_names for {name, _, _, _} <- Router.schema(), do: name
+  @names for {name, _, _, _} <- @schema, do: name
+
+  @enforce_keys [
+    :name,
+    :handler,
+    :anonymous,
+    :password_file,
+    :connack,
+    :sys_interval,
+    :listeners,
+    :session,
+    :router
+  ]
+  defstruct @enforce_keys
+
+  @type t :: %__MODULE__{
+          name: atom,
+          handler: {module, term} | nil,
+          anonymous: boolean | :loopback,
+          password_file: Path.t() | nil,
+          connack: map,
+          sys_interval: timeout,
+          listeners: [keyword],
+          session: keyword,
+          router: keyword
+        }
+
+  @doc "The options, or an `ArgumentError`."
+  @spec new(keyword) :: t
+  def new(options) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError,
+            "the options of MQTT.Broker must be a keyword list, got: #{inspect(options)}"
+    end
+
+    {ours, others} = Keyword.split(options, @names)
+    {router, listener} = Keyword.split(others, @router_names)
+    map = Options.validate!(ours, @schema, "MQTT.Broker")
+    session = Keyword.take(listener, @session_names)
+
+    listeners =
+      for extra <- [[] | map.listeners] do
+        options =
+          listener
+          |> Keyword.merge(extra)
+          |> Keyword.put(:handler, {MQTT.Broker.Connection, map.name})
+
+        # A wrong one is said before anything has been started.
+        _ = Listener.Options.new(options)
+        options
+      end
+
+    _ = Options.validate!(router, Router.schema(), "MQTT.Router")
+    struct!(__MODULE__, Map.merge(map, %{listeners: listeners, session: session, router: router}))
+  end
+
+  def schema, do: @schema
+
+  def name(name) when is_atom(name) and name not in [nil, true, false], do: {:ok, name}
+  def name(_), do: :error
+
+  def handler(nil), do: {:ok, nil}
+
+  def handler({module, args}) when is_atom(module) do
+    if Code.ensure_loaded?(module), do: {:ok, {module, args}}, else: :error
+  end
+
+  def handler(module) when is_atom(module), do: handler({module, []})
+  def handler(_), do: :error
+
+  def path(nil), do: {:ok, nil}
+  def path(path) when is_binary(path), do: {:ok, path}
+  def path(_), do: :error
+
+  def map(map), do: if(is_map(map), do: {:ok, map}, else: :error)
+
+  def listeners(listeners) do
+    if is_list(listeners) and Enum.all?(listeners, &Keyword.keyword?/1),
+      do: {:ok, listeners},
+      else: :error
+  end
+end

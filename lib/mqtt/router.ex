@@ -1,0 +1,188 @@
+defmodule MQTT.Router do
+  @moduledoc """
+  Who has subscribed to what, and what is retained: the heart of a broker, natively.
+
+  A router brings a message to the `MQTT.Session` of each subscriber, and to its connection if it has
+  one, without waking a process of theirs. `MQTT.Broker` is made of it; a broker of one's own is a handler of
+  `MQTT.Server` whose `c:MQTT.Server.init/2` returns a session and the router:
+
+      def init(router, _params) do
+        {:ok, router, [session: MQTT.Session.new(), router: router]}
+      end
+
+      def handle_subscribe(filter, qos, options, router) do
+        MQTT.Router.subscribe(router, MQTT.Session.current(), filter, Map.put(options, :qos, qos))
+        {:ok, qos, router}
+      end
+
+  From then on what the client publishes goes to the router, and `c:MQTT.Server.handle_publish/4` is called for its will
+  only. With `{:router, router, :callbacks}` it is called for each message, and publishes what it wants by `publish/5`.
+
+  A router lives as long as something refers to it, and keeps the sessions of its subscribers until
+  `leave/2`.
+  """
+
+  alias MQTT.{Message, Native, Options, Reason, Session}
+
+  @schema [
+    {:shared_subscriptions, {:in, [:least_loaded, :sticky, :hash]}, :least_loaded,
+     "Which member of a group gets a message: the one with the fewest messages that it has not acknowledged, the same as long as it is connected, or one that depends on the publisher."},
+    {:max_retained_messages, {:integer, 0, :infinity}, 1_000_000, "Messages that are retained."},
+    {:max_retained_bytes, {:integer, 0, :infinity}, 1_073_741_824,
+     "Bytes of them, with their topics."}
+  ]
+
+  @typedoc "A router."
+  @opaque t :: reference
+
+  @typedoc "Where `send_retained/5` goes on."
+  @opaque cursor :: reference | nil
+
+  @typedoc """
+  What a router holds: sessions, their subscriptions and the bytes that these take, about; messages that are
+  `:retained`, and their bytes. Messages that were published (`:received`), and how many they went to together (`:sent`).
+  """
+  @type info :: %{
+          sessions: non_neg_integer,
+          subscriptions: non_neg_integer,
+          size: non_neg_integer,
+          retained: non_neg_integer,
+          retained_bytes: non_neg_integer,
+          received: non_neg_integer,
+          sent: non_neg_integer
+        }
+
+  @doc false
+  def schema, do: @schema
+
+  @doc """
+  A router without subscriptions.
+
+  #{Options.docs(@schema)}
+  """
+  @spec new(keyword) :: t
+  def new(options \\ []) do
+    options = Options.validate!(options, @schema, "MQTT.Router")
+
+    Native.router_new(
+      options.shared_subscriptions,
+      options.max_retained_messages,
+      options.max_retained_bytes
+    )
+  end
+
+  @doc """
+  Subscribes a session to a filter, or changes that subscription. `options` may have `:qos`, `:no_local`,
+  `:retain_as_published` and `:subscription_identifier`, and `shared: false` for a client that does not know
+  shared subscriptions, to which a filter that begins with `$share/` is one like any other.
+
+  `{:error, :session_taken_over}` says that another connection has the session than that of the calling process, and `{:error,
+  :other_router}` that it is another router's.
+
+      iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
+      iex> MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})
+      :new
+      iex> MQTT.Router.publish(router, "plant/7/status", "on", %{qos: 1})
+      {:ok, :success, 1}
+      iex> MQTT.Session.info(session).queued
+      1
+
+  """
+  @spec subscribe(t, Session.t(), filter :: String.t(), map) ::
+          :new | :replaced | {:error, :session_taken_over | :other_router}
+  def subscribe(router, session, filter, options \\ %{}) do
+    shared = Map.get(options, :shared, true)
+
+    case Native.router_subscribe(router, session, filter, shared, options) do
+      {:error, {:invalid, reason}} ->
+        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{words(reason)}"
+
+      result ->
+        result
+    end
+  end
+
+  @doc "Ends a subscription, and says whether there was one."
+  @spec unsubscribe(t, Session.t(), filter :: String.t(), map) :: boolean
+  def unsubscribe(router, session, filter, options \\ %{}),
+    do: Native.router_unsubscribe(router, session, filter, Map.get(options, :shared, true))
+
+  @doc "Forgets a session with all its subscriptions, and says how many these were."
+  @spec leave(t, Session.t()) :: non_neg_integer
+  def leave(router, session), do: Native.router_leave(router, session)
+
+  @doc """
+  Publishes a message to those who have subscribed to its topic, and says how many they are. One with `:retain` is retained
+  besides, or, without a payload, what was retained is removed.
+
+  Options are `:qos`, `:retain` and `:properties`, as in a publish action of `MQTT.Server`. `session` is the publisher's, if it has
+  one: what it has subscribed to with `:no_local` it does not get.
+
+  The reason is `:success`, `:no_matching_subscribers`, or `:quota_exceeded` if there is no room to retain the
+  message, which then goes to nobody. What cannot be published at all raises an `ArgumentError`.
+  """
+  @spec publish(t, topic :: iodata, message :: iodata, map, Session.t() | nil) ::
+          {:ok, Reason.t(), non_neg_integer}
+  def publish(router, topic, message, options \\ %{}, session \\ nil) do
+    options = Map.drop(options, [:ref, :packet_id, :dup])
+    router |> Native.router_publish(session, topic, message, options) |> published()
+  end
+
+  defp published({:ok, reason, count}), do: {:ok, Reason.name(reason), count}
+  # So many that one call does not do.
+  defp published({:more, remaining}), do: remaining |> Native.router_continue() |> published()
+
+  defp published({:error, {:invalid, reason}}),
+    do: raise(ArgumentError, "the message cannot be published: #{words(reason)}")
+
+  @doc """
+  Sends retained messages that a filter matches to a connection, as many as its client takes now: `:done`, or
+  `{:more, cursor}` to be called again at once, after others had their turn, or `{:wait, cursor}` to be called when the client has read. `options` are those of the subscription.
+  """
+  @spec send_retained(t, MQTT.Server.connection(), filter :: String.t(), map, cursor) ::
+          :done | {:more, cursor} | {:wait, cursor}
+  def send_retained(router, connection, filter, options, cursor \\ nil),
+    do: Native.router_send_retained(router, connection, filter, options, cursor)
+
+  @doc """
+  The retained messages that a filter matches, by their topics.
+
+      iex> router = MQTT.Router.new()
+      iex> {:ok, _, 0} = MQTT.Router.publish(router, "a/b", "kept", %{retain: true})
+      iex> [message] = router |> MQTT.Router.retained("a/#") |> Enum.to_list()
+      iex> message.payload
+      "kept"
+
+  """
+  @spec retained(t, filter :: String.t()) :: Enumerable.t()
+  def retained(router, filter) do
+    Stream.resource(
+      fn -> nil end,
+      fn
+        :done -> {:halt, :done}
+        cursor -> page(router, filter, cursor)
+      end,
+      fn _ -> :ok end
+    )
+  end
+
+  defp page(router, filter, cursor) do
+    {found, next} = Native.router_retained(router, filter, cursor)
+
+    messages =
+      for {topic, payload, options} <- found,
+          do: struct!(%Message{topic: topic, payload: payload}, options)
+
+    {messages, next}
+  end
+
+  @doc "What the router holds."
+  @spec info(t) :: info
+  def info(router), do: Native.router_info(router)
+
+  @doc "Removes retained messages that have expired; without it they are not given to anybody, and take memory."
+  @spec expire(t) :: :ok
+  def expire(router), do: if(Native.router_expire(router), do: expire(router), else: :ok)
+
+  defp words(reason), do: String.replace(to_string(reason), "_", " ")
+end

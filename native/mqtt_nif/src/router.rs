@@ -1,0 +1,296 @@
+//! The router as a resource of the BEAM, and its calls.
+
+use crate::atoms;
+use crate::broadcast::{Sender, Sent};
+use crate::clock;
+use crate::commands::{Invalid, Message};
+use crate::handle::Handle;
+use crate::routing::{Hub, NotSubscribed, Routed, adapted};
+use crate::session::SessionResource;
+use crate::terms::{self, binary, map, name};
+use mqtt_codec::{Publish, Qos, topic};
+use mqtt_core::retained::{Cursor, RetainedLimits};
+use mqtt_core::router::{Strategy, Subscribed, Subscription};
+use mqtt_core::{self as core, check_publish};
+use rustler::{Atom, Encoder, Env, NifResult, Resource, ResourceArc, Term};
+use std::num::NonZeroU32;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Retained messages that a call looks at.
+const LOOKED_AT: usize = 256;
+
+/// A router behind a term.
+pub(crate) struct RouterResource(Arc<Hub>);
+
+#[rustler::resource_impl]
+impl Resource for RouterResource {}
+
+/// A message that has not reached everybody yet.
+struct Remaining(Mutex<Option<Routed>>);
+
+#[rustler::resource_impl]
+impl Resource for Remaining {}
+
+/// Where a look through the retained messages goes on.
+struct CursorResource(Cursor);
+
+#[rustler::resource_impl]
+impl Resource for CursorResource {}
+
+#[rustler::nif]
+fn router_new(strategy: Atom, messages: usize, bytes: usize) -> ResourceArc<RouterResource> {
+    let strategy = if strategy == atoms::sticky() {
+        Strategy::Sticky
+    } else if strategy == atoms::hash() {
+        Strategy::Hash
+    } else {
+        Strategy::LeastLoaded
+    };
+    ResourceArc::new(RouterResource(Hub::new(strategy, RetainedLimits { messages, bytes })))
+}
+
+/// Has what the client of a connection publishes from now on go to the router, instead of to its owner:
+/// `:ok`, or `:error` if its session is not one that can be shared, or is another router's.
+#[rustler::nif]
+fn connection_route(
+    handle: Handle<'_>,
+    router: ResourceArc<RouterResource>,
+    natively: bool,
+) -> Atom {
+    let connection = handle.connection();
+    let Ok(mut input) = connection.input.lock() else { return atoms::error() };
+    let Some(session) = input.session.shared() else { return atoms::error() };
+    let Some(route) = router.0.enter(session) else { return atoms::error() };
+    input.route = natively.then_some(route);
+    atoms::ok()
+}
+
+/// Subscribes a session: `:new`, `:replaced`, or an error.
+#[rustler::nif]
+fn router_subscribe<'a>(
+    env: Env<'a>,
+    router: ResourceArc<RouterResource>,
+    session: ResourceArc<SessionResource>,
+    filter: &'a str,
+    shared: bool,
+    options: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let version = if shared { mqtt_codec::Version::V5 } else { mqtt_codec::Version::V3_1_1 };
+    if let Err(error) = topic::check_filter(filter.as_bytes(), version, u16::MAX) {
+        return Ok(env.error_tuple((atoms::invalid(), name(env, error.name()))));
+    }
+    let subscription = subscription(options)?;
+    let subscribed = router.0.subscribe(session.shared(), env.pid(), filter, shared, subscription);
+    Ok(match subscribed {
+        Ok(Subscribed::New) => atoms::new().encode(env),
+        Ok(Subscribed::Replaced) => atoms::replaced().encode(env),
+        Err(NotSubscribed::TakenOver) => env.error_tuple(atoms::session_taken_over()),
+        Err(NotSubscribed::OtherRouter) => env.error_tuple(atoms::other_router()),
+    })
+}
+
+fn subscription(options: Term<'_>) -> NifResult<Subscription> {
+    let qos: Option<u8> = option(options, atoms::qos())?;
+    let identifier: Option<u32> = option(options, atoms::subscription_identifier())?;
+    Ok(Subscription {
+        qos: Qos::from_bits(qos.unwrap_or(0)).ok_or(rustler::Error::BadArg)?,
+        no_local: option(options, atoms::no_local())?.unwrap_or(false),
+        retain_as_published: option(options, atoms::retain_as_published())?.unwrap_or(false),
+        identifier: identifier.and_then(NonZeroU32::new),
+    })
+}
+
+fn option<'a, T: rustler::Decoder<'a>>(options: Term<'a>, key: Atom) -> NifResult<Option<T>> {
+    options.map_get(key).ok().map(Term::decode).transpose()
+}
+
+/// Says whether there was such a subscription.
+#[rustler::nif]
+fn router_unsubscribe(
+    router: ResourceArc<RouterResource>,
+    session: ResourceArc<SessionResource>,
+    filter: &str,
+    shared: bool,
+) -> bool {
+    router.0.unsubscribe(session.shared(), filter, shared)
+}
+
+/// Forgets a session and its subscriptions, and says how many these were.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn router_leave(
+    router: ResourceArc<RouterResource>,
+    session: ResourceArc<SessionResource>,
+) -> usize {
+    router.0.leave(session.shared())
+}
+
+/// Publishes a message to those who have subscribed: `{:ok, reason_code, count}`, or `{:more, remaining}` for
+/// `router_continue`, or an error. `session` is the publisher's, if it has one.
+#[rustler::nif]
+fn router_publish<'a>(
+    env: Env<'a>,
+    router: ResourceArc<RouterResource>,
+    session: Option<ResourceArc<SessionResource>>,
+    topic: Term<'a>,
+    payload: Term<'a>,
+    options: Term<'a>,
+) -> Term<'a> {
+    let message = Message { topic, payload, options: Some(options) };
+    let found = message.with_publish(|publish, _, _| {
+        check_publish(publish).map_err(|error| Invalid(name(env, error.name())))?;
+        let publisher = session.and_then(|session| router.0.id_of(session.shared()));
+        Ok(router.0.route(publish, publisher, clock::now()))
+    });
+    match found {
+        Ok(message) => deliver(env, message, None),
+        Err(Invalid(reason)) => env.error_tuple((atoms::invalid(), reason)),
+    }
+}
+
+/// Goes on where `router_publish` or this stopped.
+#[rustler::nif]
+fn router_continue(env: Env<'_>, remaining: ResourceArc<Remaining>) -> Term<'_> {
+    let routed = remaining.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match routed {
+        Some(routed) => deliver(env, routed, Some(remaining)),
+        None => env.error_tuple(atoms::badarg()),
+    }
+}
+
+fn deliver(
+    env: Env<'_>,
+    mut routed: Routed,
+    remaining: Option<ResourceArc<Remaining>>,
+) -> Term<'_> {
+    let mut sender = Sender::new(env, clock::now());
+    let done = routed.deliver(&mut sender);
+    sender.finish(false);
+    if done {
+        return (atoms::ok(), routed.reason().0, routed.len()).encode(env);
+    }
+    let remaining = remaining.unwrap_or_else(|| ResourceArc::new(Remaining(Mutex::default())));
+    *remaining.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(routed);
+    (atoms::more(), remaining).encode(env)
+}
+
+/// Sends retained messages that a filter matches to a connection, as many as a call may and the client takes: `:done`,
+/// or `{:more, cursor}` to be called again with, at once, or `{:wait, cursor}` when the client has read. The options are those of the
+/// subscription.
+#[rustler::nif]
+fn router_send_retained<'a>(
+    env: Env<'a>,
+    router: ResourceArc<RouterResource>,
+    handle: Handle<'a>,
+    filter: &'a str,
+    options: Term<'a>,
+    cursor: Option<ResourceArc<CursorResource>>,
+) -> NifResult<Term<'a>> {
+    let subscription = subscription(options)?;
+    let connection = handle.connection();
+    let now = clock::now();
+    let room = {
+        let Ok(mut input) = connection.input.lock() else { return Ok(atoms::done().encode(env)) };
+        let Some((_, session)) = input.connected() else { return Ok(atoms::done().encode(env)) };
+        let output = connection.output();
+        if output.is_crowded() { 0 } else { session.room().min(LOOKED_AT) }
+    };
+    if room == 0 {
+        return Ok((atoms::wait(), cursor).encode(env));
+    }
+    let mut found = Vec::new();
+    let cursor = cursor.as_ref().map(|cursor| &cursor.0);
+    let next = router.0.retained().matching(filter, cursor, room, now, |_, message| {
+        found.push(message.clone());
+    });
+    let mut sender = Sender::new(env, now);
+    for message in found {
+        let Ok(properties) = adapted(&message, subscription.identifier.as_slice(), now) else {
+            continue;
+        };
+        let publish = message.publish();
+        let qos = publish.qos.min(subscription.qos);
+        let publish =
+            Publish { qos, retain: true, properties: properties.as_properties(), ..publish };
+        let _ = sender.send(connection, &Sent::Alone(&publish));
+    }
+    sender.finish(false);
+    Ok(match next {
+        None => atoms::done().encode(env),
+        Some(next) => (atoms::more(), ResourceArc::new(CursorResource(next))).encode(env),
+    })
+}
+
+/// Some of the retained messages that a filter matches, as `{topic, payload, options}`, and the cursor of the others or
+/// `:done`.
+#[rustler::nif]
+fn router_retained<'a>(
+    env: Env<'a>,
+    router: ResourceArc<RouterResource>,
+    filter: &'a str,
+    cursor: Option<ResourceArc<CursorResource>>,
+) -> (Vec<Term<'a>>, Term<'a>) {
+    let mut found = Vec::new();
+    let now = clock::now();
+    let cursor = cursor.as_ref().map(|cursor| &cursor.0);
+    let next = router.0.retained().matching(filter, cursor, LOOKED_AT, now, |_, message| {
+        found.push(message.clone());
+    });
+    let found = found.iter().filter_map(|message| message_term(env, message, now)).collect();
+    let next = match next {
+        None => atoms::done().encode(env),
+        Some(next) => ResourceArc::new(CursorResource(next)).encode(env),
+    };
+    (found, next)
+}
+
+fn message_term<'a>(env: Env<'a>, message: &core::Message, now: core::Millis) -> Option<Term<'a>> {
+    let publish = message.publish();
+    let properties = adapted(message, &[], now).ok()?;
+    let mut source = terms::Source::borrowed(env, properties.as_properties().as_bytes());
+    let properties =
+        crate::packet::properties_map(env, &properties.as_properties(), &mut source).ok()?;
+    let options = map(
+        env,
+        &[
+            (atoms::qos(), (publish.qos as u8).encode(env)),
+            (atoms::retain(), publish.retain.encode(env)),
+            (atoms::properties(), properties),
+        ],
+    );
+    let topic = binary(env, publish.topic.as_bytes()).to_term(env);
+    let payload = binary(env, publish.payload).to_term(env);
+    Some((topic, payload, options).encode(env))
+}
+
+/// What the router holds, as a map.
+#[rustler::nif]
+fn router_info(env: Env<'_>, router: ResourceArc<RouterResource>) -> Term<'_> {
+    let sessions = router.0.sessions();
+    let (subscriptions, bytes) = {
+        let tables = router.0.tables();
+        (tables.router.len(), tables.router.bytes())
+    };
+    let (retained, retained_bytes) = {
+        let retained = router.0.retained();
+        (retained.len(), retained.bytes())
+    };
+    map(
+        env,
+        &[
+            (atoms::sessions(), sessions.encode(env)),
+            (atoms::subscriptions(), subscriptions.encode(env)),
+            (atoms::size(), bytes.encode(env)),
+            (atoms::retained(), retained.encode(env)),
+            (atoms::retained_bytes(), retained_bytes.encode(env)),
+            (atoms::received(), router.0.received.load(Ordering::Relaxed).encode(env)),
+            (atoms::sent(), router.0.sent.load(Ordering::Relaxed).encode(env)),
+        ],
+    )
+}
+
+/// Removes retained messages that have expired, and says whether there may be more.
+#[rustler::nif]
+fn router_expire(router: ResourceArc<RouterResource>) -> bool {
+    router.0.retained().expire(clock::now(), LOOKED_AT) == LOOKED_AT
+}

@@ -1,0 +1,454 @@
+//! Messages on their way from one client to others.
+//!
+//! A router knows who has subscribed to what ([`mqtt_core::router`]), the sessions of those, and what is
+//! retained. Whom a message goes to is found under its lock for reading, while a connection's `input` may
+//! be held; it then goes to one after the other without either. A session that has a connection gets it
+//! there, another keeps it.
+//!
+//! The lock of the tables comes behind a connection's `input` and before that of a session; that of the
+//! retained messages is held alone.
+
+use crate::atoms;
+use crate::broadcast::{Sender, Sent};
+use crate::session::{SharedSession, lock};
+use mqtt_codec::{PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode};
+use mqtt_core::retained::{Retained, RetainedLimits};
+use mqtt_core::router::{Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription};
+use mqtt_core::{Broadcast, Message, Millis};
+use rustler::LocalPid;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
+
+/// From so many deliveries on, no further message is read before these are done. So only the last one can
+/// go to more than a call delivers to.
+const MANY: usize = 512;
+
+/// Expired messages that are looked for when there is no room for another.
+const EXPIRED: usize = 64;
+
+thread_local! {
+    static MATCHES: RefCell<Matches> = RefCell::default();
+}
+
+/// What a router consists of.
+pub(crate) struct Hub {
+    tables: RwLock<Tables>,
+    retained: Mutex<Retained<Message>>,
+    /// Messages that were published, and how many they went to together.
+    pub(crate) received: AtomicUsize,
+    pub(crate) sent: AtomicUsize,
+}
+
+pub(crate) struct Tables {
+    pub(crate) router: Router,
+    /// By the numbers of the subscribers.
+    sessions: Vec<Option<SharedSession>>,
+    free: Vec<u32>,
+}
+
+/// How a router knows a session.
+pub(crate) struct Subscriber {
+    hub: Weak<Hub>,
+    id: SubscriberId,
+}
+
+/// A subscription that is not added, because of the session.
+pub(crate) enum NotSubscribed {
+    /// It is another router's.
+    OtherRouter,
+    /// Another connection has it.
+    TakenOver,
+}
+
+impl Hub {
+    pub(crate) fn new(strategy: Strategy, limits: RetainedLimits) -> Arc<Self> {
+        let tables =
+            Tables { router: Router::new(strategy), sessions: Vec::new(), free: Vec::new() };
+        Arc::new(Self {
+            tables: RwLock::new(tables),
+            retained: Mutex::new(Retained::new(limits)),
+            received: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn tables(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tables_mut(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn retained(&self) -> MutexGuard<'_, Retained<Message>> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a session, which it keeps until it [leaves](Self::leave); none if it is another
+    /// router's.
+    fn join(
+        self: &Arc<Self>,
+        tables: &mut Tables,
+        session: &SharedSession,
+    ) -> Option<SubscriberId> {
+        let mut shared = lock(session);
+        if let Some(subscriber) = &shared.subscriber {
+            return subscriber
+                .hub
+                .upgrade()
+                .filter(|hub| Arc::ptr_eq(hub, self))
+                .map(|_| subscriber.id);
+        }
+        let number = tables.free.pop().unwrap_or_else(|| {
+            tables.sessions.push(None);
+            tables.sessions.len() as u32 - 1
+        });
+        if let Some(place) = tables.sessions.get_mut(number as usize) {
+            *place = Some(session.clone());
+        }
+        let id = SubscriberId(number);
+        shared.subscriber = Some(Subscriber { hub: Arc::downgrade(self), id });
+        Some(id)
+    }
+
+    /// The number of a session that is known.
+    pub(crate) fn id_of(self: &Arc<Self>, session: &SharedSession) -> Option<SubscriberId> {
+        let shared = lock(session);
+        let subscriber = shared.subscriber.as_ref()?;
+        subscriber.hub.upgrade().filter(|hub| Arc::ptr_eq(hub, self)).map(|_| subscriber.id)
+    }
+
+    /// Makes the session of a connection known. With one that has begun anew, its subscriptions go.
+    pub(crate) fn enter(self: &Arc<Self>, session: &SharedSession) -> Option<Route> {
+        let mut tables = self.tables_mut();
+        let publisher = self.join(&mut tables, session)?;
+        if lock(session).is_clean() {
+            tables.router.remove(publisher);
+        }
+        Some(Route { hub: self.clone(), publisher })
+    }
+
+    /// Subscribes a session, for the process of its connection if it has one.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        session: &SharedSession,
+        caller: LocalPid,
+        filter: &str,
+        is_shared: bool,
+        subscription: Subscription,
+    ) -> Result<Subscribed, NotSubscribed> {
+        let mut tables = self.tables_mut();
+        let id = self.join(&mut tables, session).ok_or(NotSubscribed::OtherRouter)?;
+        // Under the lock, so that a connection that takes it over finds all that is to be removed.
+        if lock(session).owner().is_some_and(|owner| owner != caller) {
+            return Err(NotSubscribed::TakenOver);
+        }
+        Ok(tables.router.subscribe(filter, is_shared, id, subscription))
+    }
+
+    pub(crate) fn unsubscribe(
+        self: &Arc<Self>,
+        session: &SharedSession,
+        filter: &str,
+        is_shared: bool,
+    ) -> bool {
+        let Some(id) = self.id_of(session) else { return false };
+        self.tables_mut().router.unsubscribe(filter, is_shared, id)
+    }
+
+    /// Forgets a session and its subscriptions, and says how many these were.
+    pub(crate) fn leave(self: &Arc<Self>, session: &SharedSession) -> usize {
+        let mut tables = self.tables_mut();
+        let Some(id) = self.id_of(session) else { return 0 };
+        lock(session).subscriber = None;
+        if let Some(place) = tables.sessions.get_mut(id.0 as usize) {
+            *place = None;
+            tables.free.push(id.0);
+        }
+        tables.router.remove(id)
+    }
+
+    /// The number of sessions.
+    pub(crate) fn sessions(&self) -> usize {
+        let tables = self.tables();
+        tables.sessions.len() - tables.free.len()
+    }
+
+    /// Finds whom a message goes to, and retains it if it asks for that.
+    pub(crate) fn route(
+        &self,
+        publish: &Publish<'_>,
+        publisher: Option<SubscriberId>,
+        now: Millis,
+    ) -> Routed {
+        self.received.fetch_add(1, Ordering::Relaxed);
+        let mut message = publish.retain.then(|| copy(publish, now));
+        if let Some(message) = &message
+            && !self.retain(publish.topic, message, now)
+        {
+            return Routed::nowhere(publish, ReasonCode::QUOTA_EXCEEDED);
+        }
+        let deliveries = MATCHES.with_borrow_mut(|matches| {
+            let tables = self.tables();
+            tables.router.matches(publish.topic, publisher, matches);
+            tables.deliveries(matches, publish, publisher)
+        });
+        if deliveries.is_empty() {
+            return Routed::nowhere(publish, ReasonCode::NO_MATCHING_SUBSCRIBERS);
+        }
+        self.sent.fetch_add(deliveries.len(), Ordering::Relaxed);
+        // Most that nobody gets are not copied.
+        let message = message.take().or_else(|| Some(copy(publish, now)));
+        let is_answered = publish.qos > Qos::AtMostOnce;
+        Routed { message, deliveries, next: 0, is_answered, reason: ReasonCode::SUCCESS }
+    }
+
+    /// Says whether there is room.
+    fn retain(&self, topic: &str, message: &Message, now: Millis) -> bool {
+        let mut retained = self.retained();
+        if message.publish().payload.is_empty() {
+            retained.remove(topic);
+            return true;
+        }
+        let store = |retained: &mut Retained<Message>| {
+            retained.store(topic, message.clone(), message.size(), message.expires_at()).is_ok()
+        };
+        store(&mut retained) || (retained.expire(now, EXPIRED) > 0 && store(&mut retained))
+    }
+}
+
+impl Tables {
+    fn deliveries(
+        &self,
+        matches: &Matches,
+        publish: &Publish<'_>,
+        publisher: Option<SubscriberId>,
+    ) -> Vec<To> {
+        let mut deliveries = Vec::with_capacity(matches.len() + matches.groups().len());
+        deliveries.extend(matches.iter().filter_map(|found| self.to(found, publish)));
+        let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
+        for &group in matches.groups() {
+            let load = |id: SubscriberId| lock(self.session(id)?).load();
+            let chosen = self.router.choose(group, key, None, load);
+            deliveries.extend(chosen.and_then(|found| self.to(found, publish)));
+        }
+        deliveries
+    }
+
+    fn session(&self, id: SubscriberId) -> Option<&SharedSession> {
+        self.sessions.get(id.0 as usize)?.as_ref()
+    }
+
+    fn to(&self, found: Match<'_>, publish: &Publish<'_>) -> Option<To> {
+        Some(To {
+            session: self.session(found.subscriber)?.clone(),
+            qos: publish.qos.min(found.qos),
+            retain: publish.retain && found.retain_as_published,
+            identifiers: found.identifiers.into(),
+        })
+    }
+}
+
+/// A copy of a message of a client, whose alias is nobody else's.
+fn copy(publish: &Publish<'_>, now: Millis) -> Message {
+    let plain = Publish { dup: false, packet_id: None, ..*publish };
+    if !publish.properties.has(PropertyIdentifier::TopicAlias) {
+        return Message::new(&plain, 0, now);
+    }
+    let mut properties = PropertiesBuf::default();
+    for property in publish.properties.iter() {
+        if !matches!(property, Property::TopicAlias(_)) {
+            // It had room with one more.
+            let _ = properties.push(&property);
+        }
+    }
+    Message::new(&Publish { properties: properties.as_properties(), ..plain }, 0, now)
+}
+
+/// The properties of a message that was kept, with what is left of its Message Expiry Interval
+/// [MQTT-3.3.2-6], and the identifiers of the subscriptions that it goes to.
+pub(crate) fn adapted(
+    message: &Message,
+    identifiers: &[NonZeroU32],
+    now: Millis,
+) -> Result<PropertiesBuf, mqtt_codec::Error> {
+    let mut properties = PropertiesBuf::default();
+    for property in message.publish().properties.iter() {
+        match (property, message.seconds_left(now)) {
+            (Property::MessageExpiryInterval(_), Some(seconds)) => {
+                properties.push(&Property::MessageExpiryInterval(seconds))?;
+            }
+            _ => properties.push(&property)?,
+        }
+    }
+    for identifier in identifiers {
+        properties.push(&Property::SubscriptionIdentifier(identifier.get()))?;
+    }
+    Ok(properties)
+}
+
+/// Where what a client publishes goes.
+#[derive(Clone)]
+pub(crate) struct Route {
+    hub: Arc<Hub>,
+    publisher: SubscriberId,
+}
+
+impl Route {
+    /// Takes a message of the client, with its topic.
+    pub(crate) fn take(&self, publish: &Publish<'_>, now: Millis, routing: &mut Routing) {
+        let routed = if is_reserved(publish.topic) {
+            Routed::nowhere(publish, ReasonCode::NOT_AUTHORIZED)
+        } else {
+            self.hub.route(publish, Some(self.publisher), now)
+        };
+        if routed.is_answered || routed.len() > 0 {
+            routing.deliveries += routed.len();
+            routing.messages.push_back(routed);
+        }
+    }
+}
+
+/// Whether clients may not publish to the topic: what is the server's, and what before MQTT 5.0 could be
+/// taken for a shared subscription's filter.
+pub(crate) fn is_reserved(topic: &str) -> bool {
+    topic == "$SYS" || topic.starts_with("$SYS/") || topic.starts_with("$share/")
+}
+
+/// Messages of a client that have not reached everybody.
+#[derive(Default)]
+pub(crate) struct Routing {
+    messages: VecDeque<Routed>,
+    deliveries: usize,
+}
+
+impl Routing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Whether no further message may be taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.deliveries >= MANY
+    }
+
+    /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
+    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> Vec<ReasonCode> {
+        let mut answers = Vec::new();
+        while let Some(routed) = self.messages.front_mut() {
+            if !routed.deliver(sender) {
+                break;
+            }
+            if routed.is_answered {
+                answers.push(routed.reason);
+            }
+            self.deliveries -= routed.deliveries.len();
+            self.messages.pop_front();
+        }
+        answers
+    }
+}
+
+/// A message, and whom it goes to.
+pub(crate) struct Routed {
+    /// None if it goes to nobody.
+    message: Option<Message>,
+    deliveries: Vec<To>,
+    /// The first of them that is not done.
+    next: usize,
+    /// Whether its publisher is told the reason, when these are done.
+    is_answered: bool,
+    reason: ReasonCode,
+}
+
+/// A subscriber that a message goes to.
+struct To {
+    session: SharedSession,
+    qos: Qos,
+    retain: bool,
+    identifiers: Box<[NonZeroU32]>,
+}
+
+impl Routed {
+    fn nowhere(publish: &Publish<'_>, reason: ReasonCode) -> Self {
+        let is_answered = publish.qos > Qos::AtMostOnce;
+        Self { message: None, deliveries: Vec::new(), next: 0, is_answered, reason }
+    }
+
+    pub(crate) fn reason(&self) -> ReasonCode {
+        self.reason
+    }
+
+    /// How many it goes to.
+    pub(crate) fn len(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    /// Delivers to as many as a call may, and says whether these were all.
+    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> bool {
+        let Some(message) = &self.message else { return true };
+        let publish = message.publish();
+        let now = sender.now();
+        let expires = message.expires_at().is_some();
+        // By QoS and RETAIN.
+        let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
+        let alone = self.deliveries.len() == 1;
+        while let Some(to) = self.deliveries.get(self.next) {
+            if sender.is_done() {
+                return false;
+            }
+            self.next += 1;
+            if alone || !to.identifiers.is_empty() {
+                let mut publish = Publish { qos: to.qos, retain: to.retain, ..publish };
+                let properties;
+                if expires || !to.identifiers.is_empty() {
+                    // What does not fit with the identifiers is not sent.
+                    let Ok(other) = adapted(message, &to.identifiers, now) else { continue };
+                    properties = other;
+                    publish.properties = properties.as_properties();
+                }
+                to.deliver(&Sent::Alone(&publish), || Message::new(&publish, 0, now), sender);
+                continue;
+            }
+            let class = 2 * to.qos as usize + usize::from(to.retain);
+            let Some(place) = shared.get_mut(class) else { continue };
+            if place.is_none() {
+                *place = Broadcast::granted(message, to.qos, to.retain).ok();
+            }
+            if let Some(broadcast) = place {
+                let keep = || message.granted(to.qos, to.retain);
+                to.deliver(&Sent::Shared(broadcast), keep, sender);
+            }
+        }
+        true
+    }
+}
+
+/// How often a connection may have ended between finding it and sending to it.
+const TRIES: usize = 3;
+
+impl To {
+    /// Sends a message to the session's connection, or has the session keep it.
+    fn deliver(
+        &self,
+        sent: &Sent<'_, '_>,
+        keep: impl FnOnce() -> Message,
+        sender: &mut Sender<'_>,
+    ) {
+        for _ in 0..TRIES {
+            let Some(connection) = lock(&self.session).connection() else { break };
+            if sender.send(&connection, sent) != Err(atoms::not_connected()) {
+                return;
+            }
+        }
+        // A connection that ends may still have the session.
+        if self.qos > Qos::AtMostOnce {
+            let _ = lock(&self.session).session().enqueue_shared(keep(), sender.now());
+        }
+    }
+}
