@@ -15,10 +15,10 @@ defmodule MQTT.Test.ConformanceBroker do
 
   @doc """
   Starts a broker with these options of a listener, and gives its port. `connack` are properties of its
-  CONNACK in MQTT 5.0. With MQTT_CONFORMANCE=broker in the environment it is a `MQTT.Broker`.
+  CONNACK in MQTT 5.0. With MQTT_TEST_BROKER=1 in the environment it is a `MQTT.Broker`.
   """
   def broker(options \\ [], connack \\ %{}) do
-    if System.get_env("MQTT_CONFORMANCE") == "broker",
+    if System.get_env("MQTT_TEST_BROKER") == "1",
       do: MQTT.Test.ConformanceRules.broker(options, connack),
       else: small(options, connack)
   end
