@@ -57,7 +57,13 @@ defmodule MQTT.Native do
   def connections_publish(_connections, _topic, _message, _options, _failed, _hold),
     do: :erlang.nif_error(:not_loaded)
 
-  def connection_route(_connection, _router, _natively), do: :erlang.nif_error(:not_loaded)
+  def connection_route(_connection, _router, _natively, _rules),
+    do: :erlang.nif_error(:not_loaded)
+
+  def acl_parse(_text), do: :erlang.nif_error(:not_loaded)
+  def acl_client(_acl, _client_id, _user), do: :erlang.nif_error(:not_loaded)
+  def rules_may_publish(_rules, _topic), do: :erlang.nif_error(:not_loaded)
+  def rules_may_subscribe(_rules, _filter), do: :erlang.nif_error(:not_loaded)
 
   def router_new(_strategy, _messages, _bytes), do: :erlang.nif_error(:not_loaded)
 

@@ -179,7 +179,7 @@ defmodule MQTT.Server do
           | {:connack, properties :: map}
           | {:session, MQTT.Session.t() | :new}
           | {:router, MQTT.Router.t()}
-          | {:router, MQTT.Router.t(), :callbacks}
+          | {:router, MQTT.Router.t(), :callbacks | MQTT.Broker.ACL.rules()}
           | {:will, :auto}
 
   @typedoc "What `c:handle_auth/3` may have done as well."

@@ -3,6 +3,7 @@ defmodule MQTT.BrokerTest do
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
   doctest MQTT.Broker
   doctest MQTT.Router
+  doctest MQTT.Broker.ACL
 
   alias MQTT.{Broker, Message, Router, Session}
   alias MQTT.Test.{V4, V5}
@@ -459,6 +460,41 @@ defmodule MQTT.BrokerTest do
           do: assert({_, {:connack, 0, 0x86, _}} = V5.try_connect(port, connect))
 
       assert {_, {:connack, 0, 0x87, _}} = V5.try_connect(port, V5.connect(0x02, ["anonymous"]))
+    end
+
+    test "may do what the ACL file says, by a handler or natively" do
+      path = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(path) end)
+
+      File.write!(path, """
+      topic read all/#
+      user roger
+      topic readwrite all/#
+      topic deny all/secret
+      pattern readwrite own/%c/#
+      """)
+
+      for options <- [[anonymous: true], [handler: MQTT.BrokerTest.Rules]] do
+        {_, port} = broker([acl_file: path] ++ options)
+        client = V5.connected(port, "client", 0xC2, ["roger", "secret"])
+        filters = for filter <- ["all/+/x", "all/#", "own/client/#", "own/+/a"], do: {filter, 0}
+        send_bytes(client, V5.subscribe(1, filters))
+        assert {:suback, 1, [0, 0x87, 0, 0x87], _} = V5.recv_packet(client)
+        assert V5.publish_fully(client, "all/a", 1, "x") == 0x10
+        assert V5.publish_fully(client, "all/secret", 1, "x") == 0x87
+        assert V5.publish_fully(client, "own/other/a", 1, "x") == 0x87
+        send_bytes(client, V5.publish("own/other/a", "no"))
+        send_bytes(client, V5.publish("own/client/a", "yes"))
+        assert recv(client) == V5.publish("own/client/a", "yes")
+
+        # A will as well.
+        for {id, topic} <- [{"1", "own/client/will"}, {"2", "all/b/x"}] do
+          will = V5.will(topic, "gone")
+          close(V5.connected(port, id, 0xC6, [will, "roger", "secret"]))
+        end
+
+        assert {:publish, 0x30, "all/b/x", nil, "gone", []} = V5.recv_packet(client)
+      end
     end
 
     test "without an identifier get one" do

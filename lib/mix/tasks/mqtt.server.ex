@@ -12,6 +12,7 @@ defmodule Mix.Tasks.Mqtt.Server do
     * `--port PORT`: the port, 1883 by default; with 0 a free one;
     * `--ip ADDRESS`: the address to listen on, such as `0.0.0.0`;
     * `--users FILE`: a password file, as `mix mqtt.passwd` makes it;
+    * `--acl FILE`: who may publish and subscribe to what, as `MQTT.Broker.ACL` says;
     * `--anonymous`: let in who has no user name, from anywhere.
 
   On SIGTERM it disconnects its clients, those of MQTT 5.0 with the reason, and stops.
@@ -19,7 +20,7 @@ defmodule Mix.Tasks.Mqtt.Server do
 
   use Mix.Task
 
-  @switches [port: :integer, ip: :string, users: :string, anonymous: :boolean]
+  @switches [port: :integer, ip: :string, users: :string, acl: :string, anonymous: :boolean]
 
   @impl true
   def run(arguments) do
@@ -55,6 +56,7 @@ defmodule Mix.Tasks.Mqtt.Server do
   end
 
   defp option({:users, file}), do: {:password_file, file}
+  defp option({:acl, file}), do: {:acl_file, file}
 
   defp option({:ip, ip}) do
     case ip |> String.to_charlist() |> :inet.parse_strict_address() do

@@ -5,15 +5,16 @@ defmodule MQTT.Broker.Connection do
   @behaviour MQTT.Server
 
   alias MQTT.{Message, Router}
-  alias MQTT.Broker.{Context, Passwords, Sessions}
+  alias MQTT.Broker.{ACL, Context, Passwords, Sessions}
 
   # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
   @retry 20
 
-  @enforce_keys [:context, :client, :session, :shared]
+  @enforce_keys [:context, :client, :session, :shared, :rules]
   defstruct @enforce_keys
 
   # shared: whether the client knows shared subscriptions
+  # rules: of the ACL file, if there is one
 
   @impl true
   def init(name, params) do
@@ -29,22 +30,29 @@ defmodule MQTT.Broker.Connection do
         context: context,
         client: client,
         session: session,
-        shared: params.protocol_version >= 5
+        shared: params.protocol_version >= 5,
+        rules: context.acl && ACL.rules(context.acl, client.client_id, client[:username])
       }
 
       event(:connected, s)
 
-      {:ok, s,
-       [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(context)]}
+      {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
     else
       {:error, reason} -> {:stop, reason}
     end
   end
 
-  defp router(%{hooks: hooks, router: router}) do
-    if is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish),
-      do: {:router, router, :callbacks},
-      else: {:router, router}
+  defp router(%{context: %{hooks: hooks, router: router}} = s) do
+    cond do
+      is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish) ->
+        {:router, router, :callbacks}
+
+      s.rules ->
+        {:router, router, s.rules}
+
+      true ->
+        {:router, router}
+    end
   end
 
   # Before MQTT 5.0 a client is not told the identifier that it gets [MQTT-3.1.3-6].
@@ -112,7 +120,7 @@ defmodule MQTT.Broker.Connection do
       properties: Map.get(opts, :properties, %{})
     }
 
-    with :ok <- may_publish(topic),
+    with :ok <- may_publish(topic, s),
          :ok <- authorize_publish(message, s),
          {:ok, message} <- changed(message, s) do
       publish(message, s)
@@ -123,10 +131,13 @@ defmodule MQTT.Broker.Connection do
   end
 
   # Those are the broker's.
-  defp may_publish("$SYS"), do: {:error, :not_authorized}
-  defp may_publish("$SYS/" <> _), do: {:error, :not_authorized}
-  defp may_publish("$share/" <> _), do: {:error, :not_authorized}
-  defp may_publish(_), do: :ok
+  defp may_publish("$SYS", _s), do: {:error, :not_authorized}
+  defp may_publish("$SYS/" <> _, _s), do: {:error, :not_authorized}
+  defp may_publish("$share/" <> _, _s), do: {:error, :not_authorized}
+  defp may_publish(_topic, %{rules: nil}), do: :ok
+
+  defp may_publish(topic, %{rules: rules}),
+    do: if(ACL.may_publish?(rules, topic), do: :ok, else: {:error, :not_authorized})
 
   defp authorize_publish(
          message,
@@ -161,7 +172,8 @@ defmodule MQTT.Broker.Connection do
 
   @impl true
   def handle_subscribe(filter, qos, options, s) do
-    with {:ok, granted} <- authorize_subscribe(filter, qos, options, s) do
+    with :ok <- may_subscribe(filter, s),
+         {:ok, granted} <- authorize_subscribe(filter, qos, options, s) do
       most = Map.get(s.context.connack, :maximum_qos, 2)
       options = Map.merge(options, %{qos: Enum.min([qos, granted, most]), shared: s.shared})
       subscribe(filter, options, s)
@@ -169,6 +181,11 @@ defmodule MQTT.Broker.Connection do
       {:error, reason} -> {:error, reason, s}
     end
   end
+
+  defp may_subscribe(_filter, %{rules: nil}), do: :ok
+
+  defp may_subscribe(filter, %{rules: rules}),
+    do: if(ACL.may_subscribe?(rules, filter), do: :ok, else: {:error, :not_authorized})
 
   defp authorize_subscribe(
          filter,

@@ -13,6 +13,7 @@ defmodule MQTT.Broker.Context do
     :hooks,
     :anonymous,
     :passwords,
+    :acl,
     :connack,
     :session
   ]
@@ -28,6 +29,7 @@ defmodule MQTT.Broker.Context do
           hooks: Handler.hooks(),
           anonymous: boolean | :loopback,
           passwords: Broker.Passwords.t() | nil,
+          acl: Broker.ACL.t() | nil,
           connack: map,
           session: keyword
         }

@@ -13,7 +13,7 @@ defmodule MQTT.Broker.Sessions do
   use GenServer
 
   alias MQTT.{Router, Session}
-  alias MQTT.Broker.{Context, Handler, Options, Passwords}
+  alias MQTT.Broker.{ACL, Context, Handler, Options, Passwords}
 
   # How often expired retained messages are removed, in milliseconds.
   @expire_every 1_000
@@ -80,31 +80,31 @@ defmodule MQTT.Broker.Sessions do
     # So that terminate/2 takes back what others find the broker by.
     Process.flag(:trap_exit, true)
 
-    case passwords(options.password_file) do
-      {:ok, passwords} ->
-        context = %Context{
-          name: options.name,
-          router: Router.new(options.router),
-          clients: :ets.new(:mqtt_clients, [:public, read_concurrency: true]),
-          sessions: self(),
-          hooks: Handler.hooks(options.handler),
-          anonymous: options.anonymous,
-          passwords: passwords,
-          connack: options.connack,
-          session: options.session
-        }
+    with {:ok, passwords} <- read(options.password_file, &Passwords.load/1),
+         {:ok, acl} <- read(options.acl_file, &ACL.load/1) do
+      context = %Context{
+        name: options.name,
+        router: Router.new(options.router),
+        clients: :ets.new(:mqtt_clients, [:public, read_concurrency: true]),
+        sessions: self(),
+        hooks: Handler.hooks(options.handler),
+        anonymous: options.anonymous,
+        passwords: passwords,
+        acl: acl,
+        connack: options.connack,
+        session: options.session
+      }
 
-        Context.put(context)
-        _ = Process.send_after(self(), :expire, @expire_every)
-        {:ok, {context, %{}}}
-
-      {:error, sentence} ->
-        {:stop, {:shutdown, sentence}}
+      Context.put(context)
+      _ = Process.send_after(self(), :expire, @expire_every)
+      {:ok, {context, %{}}}
+    else
+      {:error, sentence} -> {:stop, {:shutdown, sentence}}
     end
   end
 
-  defp passwords(nil), do: {:ok, nil}
-  defp passwords(path), do: Passwords.load(path)
+  defp read(nil, _load), do: {:ok, nil}
+  defp read(path, load), do: load.(path)
 
   @impl true
   def handle_cast({:opened, pid, client_id, session, generation}, {context, connections}) do

@@ -21,8 +21,9 @@ defmodule MQTT.Server.Callbacks do
           said by the library otherwise.
         * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
         * `{:router, router}` has what the client publishes go to a `MQTT.Router` without
-          `c:handle_publish/4`, `{:router, router, :callbacks}` only lets the router know of the session. It needs one, and
-          when that begins anew its subscriptions end.
+          `c:handle_publish/4`; with `{:router, router, rules}` only what these rules of `MQTT.Broker.ACL` allow.
+          `{:router, router, :callbacks}` only lets the router know of the session. It needs one, and when that begins
+          anew its subscriptions end.
         * `{:will, :auto}` has the client's will published by the library: `c:handle_publish/4` is called
           with it before `c:terminate/2`, unless the client took it back with its DISCONNECT
           [MQTT-3.1.2-8] [MQTT-3.14.4-3]. If the connection has a session and the will a Will Delay

@@ -482,13 +482,24 @@ defmodule MQTT.Server.Connection do
   defp for_connack?({:will, :auto}), do: true
   defp for_connack?({:router, router}) when is_reference(router), do: true
   defp for_connack?({:router, router, :callbacks}) when is_reference(router), do: true
+
+  defp for_connack?({:router, router, rules}) when is_reference(router) and is_reference(rules),
+    do: true
+
   defp for_connack?(_action), do: false
 
   # Behind the session, which is this connection's from then on.
   defp route(nil, s), do: {:noreply, s}
 
   defp route(router, s) do
-    case Native.connection_route(s.connection, elem(router, 1), tuple_size(router) == 2) do
+    result =
+      case router do
+        {:router, router} -> Native.connection_route(s.connection, router, true, nil)
+        {:router, router, :callbacks} -> Native.connection_route(s.connection, router, false, nil)
+        {:router, router, rules} -> Native.connection_route(s.connection, router, true, rules)
+      end
+
+    case result do
       :ok ->
         {:noreply, s}
 

@@ -5,13 +5,14 @@
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
-//! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, with the calls in `router`. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
+//! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, with the calls in `router`; `acl` says who may. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
 //! `terms` and `handle` hold what is unsafe about the NIF interface.
 
 #![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
 
 mod acceptor;
+mod acl;
 mod atoms;
 mod broadcast;
 mod clock;

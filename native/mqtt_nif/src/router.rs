@@ -1,5 +1,6 @@
 //! The router as a resource of the BEAM, and its calls.
 
+use crate::acl::RulesResource;
 use crate::atoms;
 use crate::broadcast::{Sender, Sent};
 use crate::clock;
@@ -50,18 +51,21 @@ fn router_new(strategy: Atom, messages: usize, bytes: usize) -> ResourceArc<Rout
     ResourceArc::new(RouterResource(Hub::new(strategy, RetainedLimits { messages, bytes })))
 }
 
-/// Has what the client of a connection publishes from now on go to the router, instead of to its owner:
-/// `:ok`, or `:error` if its session is not one that can be shared, or is another router's.
+/// Has what the client of a connection publishes from now on go to the router, as far as the rules allow it, instead of to its
+/// owner: `:ok`, or `:error` if its session is not one that can be shared, or is another router's. Without
+/// `natively` the router only knows the session.
 #[rustler::nif]
 fn connection_route(
     handle: Handle<'_>,
     router: ResourceArc<RouterResource>,
     natively: bool,
+    rules: Option<ResourceArc<RulesResource>>,
 ) -> Atom {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else { return atoms::error() };
     let Some(session) = input.session.shared() else { return atoms::error() };
-    let Some(route) = router.0.enter(session) else { return atoms::error() };
+    let rules = rules.map(|rules| rules.0.clone());
+    let Some(route) = router.0.enter(session, rules) else { return atoms::error() };
     input.route = natively.then_some(route);
     atoms::ok()
 }

@@ -14,7 +14,7 @@ use crate::session::{SharedSession, lock};
 use mqtt_codec::{PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode};
 use mqtt_core::retained::{Retained, RetainedLimits};
 use mqtt_core::router::{Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription};
-use mqtt_core::{Broadcast, Message, Millis};
+use mqtt_core::{Broadcast, Message, Millis, Rules};
 use rustler::LocalPid;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -124,13 +124,17 @@ impl Hub {
     }
 
     /// Makes the session of a connection known. With one that has begun anew, its subscriptions go.
-    pub(crate) fn enter(self: &Arc<Self>, session: &SharedSession) -> Option<Route> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        session: &SharedSession,
+        rules: Option<Rules>,
+    ) -> Option<Route> {
         let mut tables = self.tables_mut();
         let publisher = self.join(&mut tables, session)?;
         if lock(session).is_clean() {
             tables.router.remove(publisher);
         }
-        Some(Route { hub: self.clone(), publisher })
+        Some(Route { hub: self.clone(), publisher, rules })
     }
 
     /// Subscribes a session, for the process of its connection if it has one.
@@ -297,12 +301,15 @@ pub(crate) fn adapted(
 pub(crate) struct Route {
     hub: Arc<Hub>,
     publisher: SubscriberId,
+    /// What the client may publish, if not everything.
+    rules: Option<Rules>,
 }
 
 impl Route {
     /// Takes a message of the client, with its topic.
     pub(crate) fn take(&self, publish: &Publish<'_>, now: Millis, routing: &mut Routing) {
-        let routed = if is_reserved(publish.topic) {
+        let allowed = self.rules.as_ref().is_none_or(|rules| rules.may_publish(publish.topic));
+        let routed = if !allowed || is_reserved(publish.topic) {
             Routed::nowhere(publish, ReasonCode::NOT_AUTHORIZED)
         } else {
             self.hub.route(publish, Some(self.publisher), now)
