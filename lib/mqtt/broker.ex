@@ -28,7 +28,7 @@ defmodule MQTT.Broker do
   use Supervisor
 
   alias MQTT.{Router, Session}
-  alias MQTT.Broker.{Context, Options, Sessions, Sys}
+  alias MQTT.Broker.{Context, Locals, Options, Sessions, Sys}
 
   @typedoc "The name of a broker."
   @type t :: atom
@@ -80,7 +80,12 @@ defmodule MQTT.Broker do
         do: [],
         else: [{Sys, {options.name, options.sys_interval}}]
 
-    Supervisor.init([{Sessions, options} | sys ++ listeners], strategy: :rest_for_one)
+    children = [
+      {Sessions, options},
+      {Locals, {options.name, options.max_process_messages}} | sys ++ listeners
+    ]
+
+    Supervisor.init(children, strategy: :rest_for_one)
   end
 
   @doc "What `MQTT.Listener.info/1` says of each listener, in their order."
@@ -101,6 +106,47 @@ defmodule MQTT.Broker do
           {:ok, MQTT.Reason.t(), non_neg_integer}
   def publish(broker, topic, message, options \\ %{}),
     do: Router.publish(Context.get!(broker).router, topic, message, options)
+
+  @doc """
+  Subscribes the calling process to a filter: messages come as `{:mqtt, broker, %MQTT.Message{}}`, at first those that are retained. The option `:qos` is
+  0 by default, and `$share/group/filter` shares them with others.
+
+  The subscription ends with the process. While `:max_process_messages` wait in its mailbox, further ones are
+  dropped: `dropped/2` says how many.
+
+      iex> {:ok, broker} = MQTT.Broker.start_link(name: :local_example, ip: {127, 0, 0, 1}, port: 0)
+      iex> :ok = MQTT.Broker.subscribe(:local_example, "a/+")
+      iex> MQTT.Broker.publish(:local_example, "a/b", "hello")
+      {:ok, :success, 1}
+      iex> receive do {:mqtt, :local_example, message} -> message.payload end
+      "hello"
+      iex> MQTT.Broker.unsubscribe(:local_example, "a/+")
+      true
+      iex> Supervisor.stop(broker)
+      :ok
+
+  """
+  @spec subscribe(t, filter :: String.t(), map) :: :ok
+  def subscribe(broker, filter, options \\ %{}) do
+    case Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
+      {:error, {:invalid, reason}} ->
+        why = String.replace(to_string(reason), "_", " ")
+        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
+
+      subscribed when subscribed in [:new, :replaced] ->
+        :ok
+    end
+  end
+
+  @doc "Ends a subscription of the calling process, and says whether there was one."
+  @spec unsubscribe(t, filter :: String.t()) :: boolean
+  def unsubscribe(broker, filter),
+    do: Locals.call(Context.get!(broker), self(), {:unsubscribe, filter}) || false
+
+  @doc "How many messages a process did not get that has subscribed, since its first subscription."
+  @spec dropped(t, pid) :: non_neg_integer
+  def dropped(broker, process \\ self()),
+    do: Locals.call(Context.get!(broker), process, {:dropped}) || 0
 
   @doc "The retained messages that a filter matches, by their topics, as `MQTT.Router.retained/2`."
   @spec retained(t, filter :: String.t()) :: Enumerable.t()

@@ -35,7 +35,7 @@ defmodule MQTT.Native do
   def connection_receive(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_feed(_connection, _data), do: :erlang.nif_error(:not_loaded)
 
-  def connection_accept(_connection, _session, _clean, _client_id, _properties),
+  def connection_accept(_connection, _session, _clean, _client_id, _properties, _route),
     do: :erlang.nif_error(:not_loaded)
 
   def connection_new_session(_connection), do: :erlang.nif_error(:not_loaded)
@@ -57,9 +57,11 @@ defmodule MQTT.Native do
   def connections_publish(_connections, _topic, _message, _options, _failed, _hold),
     do: :erlang.nif_error(:not_loaded)
 
-  def connection_route(_connection, _router, _natively, _rules),
-    do: :erlang.nif_error(:not_loaded)
-
+  def local_new(_router, _limit), do: :erlang.nif_error(:not_loaded)
+  def local_subscribe(_local, _filter, _options), do: :erlang.nif_error(:not_loaded)
+  def local_unsubscribe(_local, _filter), do: :erlang.nif_error(:not_loaded)
+  def local_done(_local), do: :erlang.nif_error(:not_loaded)
+  def local_dropped(_local), do: :erlang.nif_error(:not_loaded)
   def acl_parse(_text), do: :erlang.nif_error(:not_loaded)
   def acl_client(_acl, _client_id, _user), do: :erlang.nif_error(:not_loaded)
   def rules_may_publish(_rules, _topic), do: :erlang.nif_error(:not_loaded)

@@ -523,6 +523,43 @@ defmodule MQTT.BrokerTest do
     end
   end
 
+  describe "a process" do
+    test "gets what it has subscribed to, and what is retained" do
+      {name, port} = broker()
+      Broker.publish(name, "kept", "1", %{retain: true, qos: 1})
+      assert Broker.subscribe(name, "#", %{qos: 2}) == :ok
+      assert_receive {:mqtt, ^name, %Message{topic: "kept", retain: true, qos: 1}}
+      client = V5.connected(port, "client")
+      unit = V5.user_property("unit", "°C")
+      send_bytes(client, V5.publish(0x33, "a", 1, "2", unit))
+      assert_receive {:mqtt, ^name, %Message{topic: "a", payload: "2", qos: 1} = message}
+      assert %Message{retain: false, properties: %{user_property: [{"unit", "°C"}]}} = message
+      assert {:puback, 1, 0, []} = V5.recv_packet(client)
+      assert Broker.unsubscribe(name, "#")
+      refute Broker.unsubscribe(name, "#")
+      assert V5.publish_fully(client, "a", 2, "3") == 0x10
+      assert_raise ArgumentError, ~r/no topic filter/, fn -> Broker.subscribe(name, "a#") end
+    end
+
+    test "that does not read loses what is too much, and its end ends its subscriptions" do
+      {name, _} = broker(max_process_messages: 5)
+      test = self()
+
+      slow =
+        spawn_link(fn ->
+          :ok = Broker.subscribe(name, "t")
+          send(test, :subscribed)
+          receive do: (:stop -> :ok)
+        end)
+
+      assert_receive :subscribed
+      for n <- 1..20, do: assert({:ok, :success, 1} = Broker.publish(name, "t", "#{n}"))
+      eventually(fn -> Broker.dropped(name, slow) == 15 end)
+      send(slow, :stop)
+      eventually(fn -> Broker.stats(name).subscriptions == 0 end)
+    end
+  end
+
   test "$SYS says what mosquitto's says" do
     {_, port} = broker(sys_interval: 50)
     client = V5.connected(port, "client")

@@ -10,6 +10,7 @@ defmodule MQTT.Broker.Context do
     :router,
     :clients,
     :sessions,
+    :processes,
     :hooks,
     :anonymous,
     :passwords,
@@ -20,12 +21,14 @@ defmodule MQTT.Broker.Context do
   defstruct @enforce_keys
 
   # clients: the table of MQTT.Broker.Sessions, which is the process `sessions`
+  # processes: a table with others of the broker's processes
 
   @type t :: %__MODULE__{
           name: atom,
           router: Router.t(),
           clients: :ets.tid(),
           sessions: pid,
+          processes: :ets.tid(),
           hooks: Handler.hooks(),
           anonymous: boolean | :loopback,
           passwords: Broker.Passwords.t() | nil,

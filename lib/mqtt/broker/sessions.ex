@@ -87,6 +87,7 @@ defmodule MQTT.Broker.Sessions do
         router: Router.new(options.router),
         clients: :ets.new(:mqtt_clients, [:public, read_concurrency: true]),
         sessions: self(),
+        processes: :ets.new(:mqtt_processes, [:public]),
         hooks: Handler.hooks(options.handler),
         anonymous: options.anonymous,
         passwords: passwords,

@@ -462,12 +462,11 @@ defmodule MQTT.Server.Connection do
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id
-    router = Enum.find(ours, &(elem(&1, 0) == :router))
+    route = ours |> Enum.find(&(elem(&1, 0) == :router)) |> route()
     s = %{s | state: state, params: nil, kept: kept, will: will}
 
-    Native.connection_accept(s.connection, session, clean, id, properties)
+    Native.connection_accept(s.connection, session, clean, id, properties, route)
     |> said({:connack, properties}, s)
-    |> and_then(&route(router, &1))
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, state, &1))
@@ -488,26 +487,11 @@ defmodule MQTT.Server.Connection do
 
   defp for_connack?(_action), do: false
 
-  # Behind the session, which is this connection's from then on.
-  defp route(nil, s), do: {:noreply, s}
-
-  defp route(router, s) do
-    result =
-      case router do
-        {:router, router} -> Native.connection_route(s.connection, router, true, nil)
-        {:router, router, :callbacks} -> Native.connection_route(s.connection, router, false, nil)
-        {:router, router, rules} -> Native.connection_route(s.connection, router, true, rules)
-      end
-
-    case result do
-      :ok ->
-        {:noreply, s}
-
-      :error ->
-        why = "the connection has no {:session, session}, or it is another router's"
-        {:stop, Events.bad_action(router, why), s}
-    end
-  end
+  # The router, whether what the client publishes goes there, and what of it may.
+  defp route(nil), do: nil
+  defp route({:router, router}), do: {router, true, nil}
+  defp route({:router, router, :callbacks}), do: {router, false, nil}
+  defp route({:router, router, rules}), do: {router, true, rules}
 
   defp session(nil, _s), do: nil
 

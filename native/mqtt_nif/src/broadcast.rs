@@ -108,6 +108,10 @@ impl<'a> Sender<'a> {
         Self { env, now, head: Vec::new(), corked: Vec::new(), cost: 0 }
     }
 
+    pub(crate) fn env(&self) -> Env<'a> {
+        self.env
+    }
+
     pub(crate) fn now(&self) -> Millis {
         self.now
     }

@@ -1,10 +1,12 @@
 //! The calls by which the owner decides about its client, before it is connected and at the end: CONNACK,
 //! AUTH and DISCONNECT.
 
+use crate::acl::RulesResource;
 use crate::commands::properties_of;
 use crate::connection::{InputSide, close, panicked};
 use crate::events::close_reason;
 use crate::handle::Handle;
+use crate::router::RouterResource;
 use crate::session::{self, Session, SessionResource};
 use crate::{atoms, clock, terms};
 use mqtt_codec::ReasonCode;
@@ -13,8 +15,12 @@ use rustler::{Atom, Encoder, Env, ResourceArc, Term};
 use std::io;
 use std::sync::PoisonError;
 
+type RouteArguments = (ResourceArc<RouterResource>, bool, Option<ResourceArc<RulesResource>>);
+
 /// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
-/// `clean` says whether it begins anew, and `client_id` is one that the client did not choose.
+/// `clean` says whether it begins anew, and `client_id` is one that the client did not choose. A `route` is a router, whether
+/// what the client publishes goes there instead of to the owner, and the rules for that. The router knows the session
+/// before the client is told, and has forgotten the subscriptions of one that began anew.
 #[rustler::nif]
 fn connection_accept<'a>(
     env: Env<'a>,
@@ -23,6 +29,7 @@ fn connection_accept<'a>(
     clean: bool,
     client_id: Option<&'a str>,
     properties: Term<'a>,
+    route: Option<RouteArguments>,
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
@@ -32,7 +39,7 @@ fn connection_accept<'a>(
         Ok(properties) => properties,
         Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
     };
-    let InputSide { state, session: own, .. } = &mut *input;
+    let InputSide { state, session: own, route: own_route, .. } = &mut *input;
     let properties = properties.as_properties();
     let mut connack = Vec::new();
     let mut accept = |session: &mut core::Session, clean| {
@@ -45,6 +52,14 @@ fn connection_accept<'a>(
         (None, Session::Own(session)) => accept(session, clean),
         (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
     };
+    if let (Ok(()), Some((router, natively, rules))) = (&accepted, route) {
+        let rules = rules.map(|rules| rules.0.clone());
+        let entered = own.shared().and_then(|session| router.hub().enter(session, rules));
+        let Some(entered) = entered else {
+            return env.error_tuple((atoms::bad_action(), atoms::other_router()));
+        };
+        *own_route = natively.then_some(entered);
+    }
     if !connack.is_empty() {
         connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
     }

@@ -1,6 +1,5 @@
 //! The router as a resource of the BEAM, and its calls.
 
-use crate::acl::RulesResource;
 use crate::atoms;
 use crate::broadcast::{Sender, Sent};
 use crate::clock;
@@ -9,7 +8,7 @@ use crate::handle::Handle;
 use crate::routing::{Hub, NotSubscribed, Routed, adapted};
 use crate::session::SessionResource;
 use crate::terms::{self, binary, map, name};
-use mqtt_codec::{Publish, Qos, topic};
+use mqtt_codec::{Publish, Qos, Version, topic};
 use mqtt_core::retained::{Cursor, RetainedLimits};
 use mqtt_core::router::{Strategy, Subscribed, Subscription};
 use mqtt_core::{self as core, check_publish};
@@ -26,6 +25,12 @@ pub(crate) struct RouterResource(Arc<Hub>);
 
 #[rustler::resource_impl]
 impl Resource for RouterResource {}
+
+impl RouterResource {
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.0
+    }
+}
 
 /// A message that has not reached everybody yet.
 struct Remaining(Mutex<Option<Routed>>);
@@ -51,25 +56,6 @@ fn router_new(strategy: Atom, messages: usize, bytes: usize) -> ResourceArc<Rout
     ResourceArc::new(RouterResource(Hub::new(strategy, RetainedLimits { messages, bytes })))
 }
 
-/// Has what the client of a connection publishes from now on go to the router, as far as the rules allow it, instead of to its
-/// owner: `:ok`, or `:error` if its session is not one that can be shared, or is another router's. Without
-/// `natively` the router only knows the session.
-#[rustler::nif]
-fn connection_route(
-    handle: Handle<'_>,
-    router: ResourceArc<RouterResource>,
-    natively: bool,
-    rules: Option<ResourceArc<RulesResource>>,
-) -> Atom {
-    let connection = handle.connection();
-    let Ok(mut input) = connection.input.lock() else { return atoms::error() };
-    let Some(session) = input.session.shared() else { return atoms::error() };
-    let rules = rules.map(|rules| rules.0.clone());
-    let Some(route) = router.0.enter(session, rules) else { return atoms::error() };
-    input.route = natively.then_some(route);
-    atoms::ok()
-}
-
 /// Subscribes a session: `:new`, `:replaced`, or an error.
 #[rustler::nif]
 fn router_subscribe<'a>(
@@ -80,21 +66,34 @@ fn router_subscribe<'a>(
     shared: bool,
     options: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let version = if shared { mqtt_codec::Version::V5 } else { mqtt_codec::Version::V3_1_1 };
-    if let Err(error) = topic::check_filter(filter.as_bytes(), version, u16::MAX) {
-        return Ok(env.error_tuple((atoms::invalid(), name(env, error.name()))));
+    if let Err(invalid) = check(env, filter, shared) {
+        return Ok(invalid);
     }
     let subscription = subscription(options)?;
     let subscribed = router.0.subscribe(session.shared(), env.pid(), filter, shared, subscription);
     Ok(match subscribed {
-        Ok(Subscribed::New) => atoms::new().encode(env),
-        Ok(Subscribed::Replaced) => atoms::replaced().encode(env),
+        Ok(subscribed) => answer(subscribed).encode(env),
         Err(NotSubscribed::TakenOver) => env.error_tuple(atoms::session_taken_over()),
         Err(NotSubscribed::OtherRouter) => env.error_tuple(atoms::other_router()),
     })
 }
 
-fn subscription(options: Term<'_>) -> NifResult<Subscription> {
+/// An error for what is no topic filter.
+pub(crate) fn check<'a>(env: Env<'a>, filter: &str, shared: bool) -> Result<(), Term<'a>> {
+    let version = if shared { Version::V5 } else { Version::V3_1_1 };
+    topic::check_filter(filter.as_bytes(), version, u16::MAX)
+        .map(drop)
+        .map_err(|error| env.error_tuple((atoms::invalid(), name(env, error.name()))))
+}
+
+pub(crate) fn answer(subscribed: Subscribed) -> Atom {
+    match subscribed {
+        Subscribed::New => atoms::new(),
+        Subscribed::Replaced => atoms::replaced(),
+    }
+}
+
+pub(crate) fn subscription(options: Term<'_>) -> NifResult<Subscription> {
     let qos: Option<u8> = option(options, atoms::qos())?;
     let identifier: Option<u32> = option(options, atoms::subscription_identifier())?;
     Ok(Subscription {
@@ -248,7 +247,11 @@ fn router_retained<'a>(
     (found, next)
 }
 
-fn message_term<'a>(env: Env<'a>, message: &core::Message, now: core::Millis) -> Option<Term<'a>> {
+pub(crate) fn message_term<'a>(
+    env: Env<'a>,
+    message: &core::Message,
+    now: core::Millis,
+) -> Option<Term<'a>> {
     let publish = message.publish();
     let properties = adapted(message, &[], now).ok()?;
     let mut source = terms::Source::borrowed(env, properties.as_properties().as_bytes());

@@ -10,6 +10,7 @@
 
 use crate::atoms;
 use crate::broadcast::{Sender, Sent};
+use crate::local::Local;
 use crate::session::{SharedSession, lock};
 use mqtt_codec::{PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode};
 use mqtt_core::retained::{Retained, RetainedLimits};
@@ -46,9 +47,17 @@ pub(crate) struct Hub {
 
 pub(crate) struct Tables {
     pub(crate) router: Router,
-    /// By the numbers of the subscribers.
-    sessions: Vec<Option<SharedSession>>,
+    /// By their numbers.
+    subscribers: Vec<Option<Receiver>>,
     free: Vec<u32>,
+}
+
+/// What has subscribed.
+#[derive(Clone)]
+enum Receiver {
+    Session(SharedSession),
+    /// A process of this node.
+    Local(Arc<Local>),
 }
 
 /// How a router knows a session.
@@ -68,7 +77,7 @@ pub(crate) enum NotSubscribed {
 impl Hub {
     pub(crate) fn new(strategy: Strategy, limits: RetainedLimits) -> Arc<Self> {
         let tables =
-            Tables { router: Router::new(strategy), sessions: Vec::new(), free: Vec::new() };
+            Tables { router: Router::new(strategy), subscribers: Vec::new(), free: Vec::new() };
         Arc::new(Self {
             tables: RwLock::new(tables),
             retained: Mutex::new(Retained::new(limits)),
@@ -104,14 +113,7 @@ impl Hub {
                 .filter(|hub| Arc::ptr_eq(hub, self))
                 .map(|_| subscriber.id);
         }
-        let number = tables.free.pop().unwrap_or_else(|| {
-            tables.sessions.push(None);
-            tables.sessions.len() as u32 - 1
-        });
-        if let Some(place) = tables.sessions.get_mut(number as usize) {
-            *place = Some(session.clone());
-        }
-        let id = SubscriberId(number);
+        let id = tables.add(Receiver::Session(session.clone()));
         shared.subscriber = Some(Subscriber { hub: Arc::downgrade(self), id });
         Some(id)
     }
@@ -170,17 +172,36 @@ impl Hub {
         let mut tables = self.tables_mut();
         let Some(id) = self.id_of(session) else { return 0 };
         lock(session).subscriber = None;
-        if let Some(place) = tables.sessions.get_mut(id.0 as usize) {
-            *place = None;
-            tables.free.push(id.0);
-        }
-        tables.router.remove(id)
+        tables.remove(id)
+    }
+
+    /// Makes a process of this node a subscriber.
+    pub(crate) fn add_local(&self, local: Arc<Local>) -> SubscriberId {
+        self.tables_mut().add(Receiver::Local(local))
+    }
+
+    pub(crate) fn remove_local(&self, id: SubscriberId) {
+        self.tables_mut().remove(id);
+    }
+
+    pub(crate) fn subscribe_local(
+        &self,
+        id: SubscriberId,
+        filter: &str,
+        subscription: Subscription,
+    ) -> Subscribed {
+        self.tables_mut().router.subscribe(filter, true, id, subscription)
+    }
+
+    pub(crate) fn unsubscribe_local(&self, id: SubscriberId, filter: &str) -> bool {
+        self.tables_mut().router.unsubscribe(filter, true, id)
     }
 
     /// The number of sessions.
     pub(crate) fn sessions(&self) -> usize {
         let tables = self.tables();
-        tables.sessions.len() - tables.free.len()
+        let is_session = |place: &&Option<Receiver>| matches!(place, Some(Receiver::Session(_)));
+        tables.subscribers.iter().filter(is_session).count()
     }
 
     /// Finds whom a message goes to, and retains it if it asks for that.
@@ -227,6 +248,26 @@ impl Hub {
 }
 
 impl Tables {
+    fn add(&mut self, receiver: Receiver) -> SubscriberId {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.subscribers.push(None);
+            self.subscribers.len() as u32 - 1
+        });
+        if let Some(place) = self.subscribers.get_mut(number as usize) {
+            *place = Some(receiver);
+        }
+        SubscriberId(number)
+    }
+
+    /// Says how many subscriptions it had.
+    fn remove(&mut self, id: SubscriberId) -> usize {
+        if let Some(place) = self.subscribers.get_mut(id.0 as usize) {
+            *place = None;
+            self.free.push(id.0);
+        }
+        self.router.remove(id)
+    }
+
     fn deliveries(
         &self,
         matches: &Matches,
@@ -237,20 +278,23 @@ impl Tables {
         deliveries.extend(matches.iter().filter_map(|found| self.to(found, publish)));
         let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
         for &group in matches.groups() {
-            let load = |id: SubscriberId| lock(self.session(id)?).load();
+            let load = |id: SubscriberId| match self.subscriber(id)? {
+                Receiver::Session(session) => lock(session).load(),
+                Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
+            };
             let chosen = self.router.choose(group, key, None, load);
             deliveries.extend(chosen.and_then(|found| self.to(found, publish)));
         }
         deliveries
     }
 
-    fn session(&self, id: SubscriberId) -> Option<&SharedSession> {
-        self.sessions.get(id.0 as usize)?.as_ref()
+    fn subscriber(&self, id: SubscriberId) -> Option<&Receiver> {
+        self.subscribers.get(id.0 as usize)?.as_ref()
     }
 
     fn to(&self, found: Match<'_>, publish: &Publish<'_>) -> Option<To> {
         Some(To {
-            session: self.session(found.subscriber)?.clone(),
+            receiver: self.subscriber(found.subscriber)?.clone(),
             qos: publish.qos.min(found.qos),
             retain: publish.retain && found.retain_as_published,
             identifiers: found.identifiers.into(),
@@ -375,7 +419,7 @@ pub(crate) struct Routed {
 
 /// A subscriber that a message goes to.
 struct To {
-    session: SharedSession,
+    receiver: Receiver,
     qos: Qos,
     retain: bool,
     identifiers: Box<[NonZeroU32]>,
@@ -440,22 +484,26 @@ impl Routed {
 const TRIES: usize = 3;
 
 impl To {
-    /// Sends a message to the session's connection, or has the session keep it.
+    /// Sends a message to the session's connection, or has the session keep it; or to a process.
     fn deliver(
         &self,
         sent: &Sent<'_, '_>,
         keep: impl FnOnce() -> Message,
         sender: &mut Sender<'_>,
     ) {
+        let session = match &self.receiver {
+            Receiver::Session(session) => session,
+            Receiver::Local(local) => return local.send(&keep(), sender),
+        };
         for _ in 0..TRIES {
-            let Some(connection) = lock(&self.session).connection() else { break };
+            let Some(connection) = lock(session).connection() else { break };
             if sender.send(&connection, sent) != Err(atoms::not_connected()) {
                 return;
             }
         }
         // A connection that ends may still have the session.
         if self.qos > Qos::AtMostOnce {
-            let _ = lock(&self.session).session().enqueue_shared(keep(), sender.now());
+            let _ = lock(session).session().enqueue_shared(keep(), sender.now());
         }
     }
 }

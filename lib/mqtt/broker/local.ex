@@ -1,0 +1,72 @@
+defmodule MQTT.Broker.Local do
+  @moduledoc false
+  # Stands in for a process that has subscribed: forwards what comes for it, unless too much waits in its
+  # mailbox. It ends with the process, and with the one that started it.
+
+  use GenServer
+
+  alias MQTT.{Message, Native, Router}
+  alias MQTT.Broker.Context
+
+  @enforce_keys [:context, :process, :local, :limit]
+  defstruct @enforce_keys ++ [dropped: 0]
+
+  @spec start({Context.t(), pid, pos_integer, pid}) :: GenServer.on_start()
+  def start(arguments), do: GenServer.start(__MODULE__, arguments)
+
+  @impl true
+  def init({context, process, limit, starter}) do
+    _ = Process.monitor(process)
+    _ = Process.monitor(starter)
+    local = Native.local_new(context.router, limit)
+    {:ok, %__MODULE__{context: context, process: process, local: local, limit: limit}}
+  end
+
+  @impl true
+  def handle_call({:subscribe, filter, options}, _from, s) do
+    result = Native.local_subscribe(s.local, filter, options)
+    {:reply, result, s, {:continue, {:retained, filter, options, result}}}
+  end
+
+  def handle_call({:unsubscribe, filter}, _from, s),
+    do: {:reply, Native.local_unsubscribe(s.local, filter), s}
+
+  def handle_call({:dropped}, _from, s),
+    do: {:reply, s.dropped + Native.local_dropped(s.local), s}
+
+  @impl true
+  def handle_continue({:retained, "$share/" <> _, _options, _result}, s), do: {:noreply, s}
+
+  def handle_continue({:retained, filter, options, result}, s) when is_atom(result) do
+    s =
+      s.context.router
+      |> Router.retained(filter)
+      |> Enum.reduce(s, fn message, s ->
+        forward(%{message | qos: min(message.qos, Map.get(options, :qos, 0))}, s)
+      end)
+
+    {:noreply, s}
+  end
+
+  def handle_continue(_, s), do: {:noreply, s}
+
+  @impl true
+  def handle_info({:"$mqtt", {topic, payload, options}}, s) do
+    s = forward(struct!(%Message{topic: topic, payload: payload}, options), s)
+    _ = Native.local_done(s.local)
+    {:noreply, s}
+  end
+
+  def handle_info({:DOWN, _, _, _, _}, s), do: {:stop, :normal, s}
+
+  defp forward(message, s) do
+    case Process.info(s.process, :message_queue_len) do
+      {:message_queue_len, length} when length < s.limit ->
+        send(s.process, {:mqtt, s.context.name, message})
+        s
+
+      _ ->
+        %{s | dropped: s.dropped + 1}
+    end
+  end
+end
