@@ -619,6 +619,51 @@ defmodule MQTT.BrokerTest do
       assert {:publish, 0x30, "changed", nil, "client says x", []} = V5.recv_packet(client)
     end
 
+    defmodule Asks do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def authenticate(%{properties: %{authentication_method: "M"}}, test),
+        do: {:continue, %{authentication_data: "?"}, test}
+
+      def authenticate(_client, _test), do: :ok
+
+      @impl true
+      def handle_auth(%{data: test}, %{authentication_data: "!"} = properties, test) do
+        send(test, properties.reason)
+        {:ok, test}
+      end
+
+      def handle_auth(_client, _properties, _test), do: {:error, :not_authorized}
+    end
+
+    test "authenticates in several steps" do
+      {name, port} = broker(handler: {Asks, self()})
+      method = <<0x15, 0, 1, "M">>
+      data = fn data -> [method, <<0x16, 0, 1>>, data] end
+
+      for {answer, code} <- [{"!", 0}, {"x", 0x87}] do
+        client = open(port)
+        send_bytes(client, V5.connect(0x02, ["client"], method))
+        assert {:auth, 0x18, properties} = V5.recv_packet(client)
+        assert {0x16, "?"} in properties
+        send_bytes(client, V5.reason(0xF0, 0x18, data.(answer)))
+        assert {:connack, 0, ^code, _} = V5.recv_packet(client)
+
+        if code == 0 do
+          assert_receive :continue_authentication
+          assert %{connected: true} = Broker.client(name, "client")
+          send_bytes(client, V5.reason(0xF0, 0x19, data.("!")))
+          assert {:auth, 0, _} = V5.recv_packet(client)
+          assert_receive :re_authenticate
+        end
+      end
+
+      {_, port} = broker()
+      connect = V5.connect(0x02, ["client"], method)
+      assert {_, {:connack, 0, 0x8C, _}} = V5.try_connect(port, connect)
+    end
+
     test "is asked about a will as well" do
       {_, port} = broker(handler: Rules)
       user = ["roger", "secret"]

@@ -10,8 +10,8 @@ defmodule MQTT.Broker.Connection do
   # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
   @retry 20
 
-  @enforce_keys [:context, :client, :session, :shared, :rules]
-  defstruct @enforce_keys
+  @enforce_keys [:context, :client, :shared]
+  defstruct @enforce_keys ++ [session: nil, rules: nil]
 
   # shared: whether the client knows shared subscriptions
   # rules: of the ACL file, if there is one
@@ -20,25 +20,47 @@ defmodule MQTT.Broker.Connection do
   def init(name, params) do
     context = Context.get!(name)
     params = identified(params)
+    client = params |> Map.delete(:password) |> Map.put(:data, nil)
+    s = %__MODULE__{context: context, client: client, shared: params.protocol_version >= 5}
 
-    with :ok <- offered(params[:last_will], context.connack),
-         {:ok, data} <- authenticate(context, params),
-         client = params |> Map.delete(:password) |> Map.put(:data, data),
-         {:ok, session} <-
-           Sessions.open(context, client.client_id, client[:username], info(client)) do
-      s = %__MODULE__{
-        context: context,
-        client: client,
-        session: session,
-        shared: params.protocol_version >= 5,
-        rules: context.acl && ACL.rules(context.acl, client.client_id, client[:username])
-      }
+    result =
+      with :ok <- offered(params[:last_will], context.connack),
+           :ok <- known_method(params, context),
+           do: authenticate(context, params)
 
-      event(:connected, s)
+    with {:error, reason, _} <- authenticated(result, s), do: {:stop, reason}
+  end
 
-      {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
-    else
-      {:error, reason} -> {:stop, reason}
+  # A step of an enhanced authentication, of one who connects or is connected.
+  @impl true
+  def handle_auth(reason, properties, %{context: %{hooks: hooks}} = s) do
+    properties = Map.put(properties, :reason, reason)
+    s.client |> hooks.handle_auth.(properties, hooks.args) |> authenticated(s)
+  end
+
+  defp authenticated(:ok, s), do: accept(s)
+  defp authenticated({:ok, data}, s), do: s |> with_data(data) |> accept()
+
+  defp authenticated({:continue, properties, data}, s),
+    do: {:continue, properties, with_data(s, data)}
+
+  defp authenticated({:error, reason}, s), do: {:error, reason, s}
+
+  defp with_data(s, data), do: %{s | client: %{s.client | data: data}}
+
+  # It was connected before.
+  defp accept(%{session: session} = s) when session != nil, do: {:ok, s}
+
+  defp accept(%{context: context, client: client} = s) do
+    case Sessions.open(context, client.client_id, client[:username], info(client)) do
+      {:ok, session} ->
+        rules = context.acl && ACL.rules(context.acl, client.client_id, client[:username])
+        s = %{s | session: session, rules: rules}
+        event(:connected, s)
+        {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
+
+      {:error, reason} ->
+        {:error, reason, s}
     end
   end
 
@@ -78,25 +100,27 @@ defmodule MQTT.Broker.Connection do
     |> Map.merge(%{pid: self(), connected_at: System.system_time(:second)})
   end
 
-  defp authenticate(%{hooks: %{authenticate: authenticate, args: args}}, params) do
-    case authenticate.(params, args) do
-      :ok -> {:ok, nil}
-      {:ok, data} -> {:ok, data}
-      {:error, reason} -> {:error, reason}
-    end
-  end
+  # [MQTT-4.12.0-1]
+  defp known_method(%{properties: %{authentication_method: _}}, %{hooks: hooks})
+       when not is_map_key(hooks, :handle_auth),
+       do: {:error, :bad_authentication_method}
+
+  defp known_method(_params, _context), do: :ok
+
+  defp authenticate(%{hooks: %{authenticate: authenticate, args: args}}, params),
+    do: authenticate.(params, args)
 
   defp authenticate(%{passwords: passwords}, %{username: user} = params)
        when passwords != nil do
     if Passwords.verify(passwords, user, params[:password]),
-      do: {:ok, nil},
+      do: :ok,
       else: {:error, :bad_user_name_or_password}
   end
 
-  defp authenticate(%{anonymous: true}, _params), do: {:ok, nil}
+  defp authenticate(%{anonymous: true}, _params), do: :ok
 
   defp authenticate(%{anonymous: :loopback, passwords: nil}, params) do
-    if loopback?(params.peer), do: {:ok, nil}, else: {:error, :not_authorized}
+    if loopback?(params.peer), do: :ok, else: {:error, :not_authorized}
   end
 
   defp authenticate(_context, _params), do: {:error, :not_authorized}

@@ -39,7 +39,22 @@ defmodule MQTT.Broker.Handler do
   Whether a client is let in: `:ok`, or `{:ok, data}`, which other callbacks find in the client; an
   error is told to the client. It is called instead of the password file and of the rule for anonymous clients.
   """
-  @callback authenticate(client, args :: term) :: :ok | {:ok, data :: term} | {:error, reason}
+  @callback authenticate(client, args :: term) ::
+              :ok
+              | {:ok, data :: term}
+              | {:continue, properties :: map, data :: term}
+              | {:error, reason}
+
+  @doc """
+  A step of an enhanced authentication (MQTT 5.0): the properties of the client's AUTH, with its `:reason`,
+  `:continue_authentication` or, of a client that is connected, `:re_authenticate`. Without this callback, a client that
+  names an Authentication Method is refused. `{:continue, properties, data}`, here or from `c:authenticate/2`, asks for one more.
+  """
+  @callback handle_auth(client, properties :: map, args :: term) ::
+              :ok
+              | {:ok, data :: term}
+              | {:continue, properties :: map, data :: term}
+              | {:error, reason}
 
   @doc "Whether a client may publish a message, which may be its will."
   @callback authorize_publish(client, Message.t(), args :: term) :: :ok | {:error, reason}
@@ -71,6 +86,7 @@ defmodule MQTT.Broker.Handler do
           | {:disconnected, reason :: term}
 
   @optional_callbacks authenticate: 2,
+                      handle_auth: 3,
                       authorize_publish: 3,
                       authorize_subscribe: 4,
                       handle_publish: 3,
@@ -81,6 +97,7 @@ defmodule MQTT.Broker.Handler do
 
   @callbacks [
     authenticate: 2,
+    handle_auth: 3,
     authorize_publish: 3,
     authorize_subscribe: 4,
     handle_publish: 3,
