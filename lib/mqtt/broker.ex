@@ -173,8 +173,8 @@ defmodule MQTT.Broker do
   end
 
   @doc "A client by its identifier, or `nil`."
-  @spec client(t, client_id :: String.t()) :: client | nil
-  def client(broker, client_id) do
+  @spec info(t, client_id :: String.t()) :: client | nil
+  def info(broker, client_id) do
     case :ets.lookup(Context.get!(broker).clients, client_id) do
       [{_, session, _, _, info}] -> client(client_id, session, info)
       [] -> nil
@@ -189,6 +189,18 @@ defmodule MQTT.Broker do
       session: session,
       connected: session.connection != nil
     })
+  end
+
+  @doc "All subscriptions of clients, one after the other: client identifier, filter, and options."
+  @spec subscriptions(t) :: Enumerable.t()
+  def subscriptions(broker) do
+    broker
+    |> Context.get!()
+    |> Map.fetch!(:clients)
+    |> :ets.select([{{:"$1", :"$2", :_, :_, :_}, [], [{{:"$1", :"$2"}}]}])
+    |> Stream.flat_map(fn {client_id, session} ->
+      for {filter, options} <- Session.subscriptions(session), do: {client_id, filter, options}
+    end)
   end
 
   @doc "The subscriptions of a client, as `MQTT.Session.subscriptions/1`."
@@ -208,7 +220,7 @@ defmodule MQTT.Broker do
     # A name that is none raises here.
     _ = MQTT.Reason.code(reason)
 
-    case client(broker, client_id) do
+    case info(broker, client_id) do
       %{session: %{connection: pid}} when pid != nil ->
         GenServer.cast(pid, {:disconnect, reason})
         true

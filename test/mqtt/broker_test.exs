@@ -303,14 +303,38 @@ defmodule MQTT.BrokerTest do
       offline = V5.with_session(port, "offline")
       V5.subscribed(offline, [{"$share/g/t", 1}])
       close(offline)
-      eventually(fn -> not Broker.client(name, "offline").connected end)
+      eventually(fn -> not Broker.info(name, "offline").connected end)
       online = V5.subscribed(V5.connected(port, "online"), [{"$share/g/t", 1}])
       for n <- 1..5, do: Broker.publish(name, "t", "#{n}", %{qos: 1})
       assert Enum.map(take(online, 5), &elem(&1, 1)) == ~w(1 2 3 4 5)
       close(online)
-      eventually(fn -> Broker.client(name, "online") == nil end)
+      eventually(fn -> Broker.info(name, "online") == nil end)
       Broker.publish(name, "t", "6", %{qos: 1})
       assert take(V5.resumed(port, "offline"), 1) == [{0x32, "6"}]
+    end
+
+    test "give a message that was not acknowledged to another member when the session ends" do
+      {name, port} = broker()
+      first = V5.with_session(port, "first", <<0x21, 2::16>>)
+      V5.subscribed(first, [{"$share/g/t", 2}])
+
+      # Two are sent, and two wait.
+      for {n, qos} <- [{1, 1}, {2, 2}, {3, 1}, {4, 2}],
+          do: Broker.publish(name, "t", "#{n}", %{qos: qos})
+
+      for n <- 1..2 do
+        payload = "#{n}"
+        assert {:publish, _, "t", _, ^payload, _} = V5.recv_packet(first)
+      end
+
+      second = V5.subscribed(V5.connected(port, "second"), [{"$share/g/t", 1}])
+      send_bytes(first, V5.reason(0xE0, 0, V5.expiry(0)))
+      assert_closed(first)
+      # That of QoS 2 is nobody else's [MQTT-4.8.2-5].
+      assert Enum.map(take(second, 3), &elem(&1, 1)) == ["1", "3", "4"]
+      eventually(fn -> Broker.info(name, "first") == nil end)
+      Broker.publish(name, "t", "5", %{qos: 1})
+      assert Enum.map(take(second, 1), &elem(&1, 1)) == ["5"]
     end
 
     test "are filters like others before MQTT 5.0, to which nobody can publish" do
@@ -326,13 +350,13 @@ defmodule MQTT.BrokerTest do
       client = V5.with_session(port, "client")
       V5.subscribed(client, [{"t", 1}])
       close(client)
-      eventually(fn -> not Broker.client(name, "client").connected end)
+      eventually(fn -> not Broker.info(name, "client").connected end)
       publisher = V5.connected(port, "publisher")
       for n <- 1..100, do: V5.publish_fully(publisher, "t", n, "#{n}")
       # A message of QoS 0 is not kept.
       send_bytes(publisher, V5.publish("t", "0"))
       assert_open(publisher)
-      assert Broker.client(name, "client").session.queued == 100
+      assert Broker.info(name, "client").session.queued == 100
       client = V5.resumed(port, "client")
       send_bytes(publisher, V5.publish(0x32, "t", 1, "101"))
       assert Enum.map(take(client, 101), &elem(&1, 1)) == for(n <- 1..101, do: "#{n}")
@@ -369,8 +393,8 @@ defmodule MQTT.BrokerTest do
       V5.subscribed(later, [{"t", 0}])
       close(client)
       close(later)
-      eventually(fn -> Broker.client(name, "now") == nil end)
-      eventually(fn -> not Broker.client(name, "later").connected end)
+      eventually(fn -> Broker.info(name, "now") == nil end)
+      eventually(fn -> not Broker.info(name, "later").connected end)
       eventually(fn -> Broker.clients(name) == [] end)
       eventually(fn -> match?(%{sessions: 0, subscriptions: 0}, Broker.stats(name)) end)
     end
@@ -378,7 +402,7 @@ defmodule MQTT.BrokerTest do
     test "end also when the process of their connection is killed" do
       {name, port} = broker()
       client = V4.subscribed(V4.connected(port, "client"), [{"t", 0}])
-      Process.exit(Broker.client(name, "client").session.connection, :kill)
+      Process.exit(Broker.info(name, "client").session.connection, :kill)
       assert_closed(client)
       eventually(fn -> Broker.clients(name) == [] end)
       eventually(fn -> match?(%{sessions: 0, subscriptions: 0}, Broker.stats(name)) end)
@@ -393,7 +417,7 @@ defmodule MQTT.BrokerTest do
       Broker.publish(name, "t", "x", %{qos: 1})
       assert take(second, 1) == [{0x32, "x"}]
       # The end of the first one does not end it.
-      assert %{connected: true} = Broker.client(name, "client")
+      assert %{connected: true} = Broker.info(name, "client")
       third = V5.connected(port, "client")
       V5.assert_ended(second, [0x8E])
       assert_open(third)
@@ -502,14 +526,16 @@ defmodule MQTT.BrokerTest do
       {_client, <<0x20, 2, 0, 0>>} = V4.try_connect(port, V4.connect(0x02, [""]))
       {_client, {:connack, 0, 0, properties}} = V5.try_connect(port, V5.connect(0x02, [""]))
       {0x12, id} = List.keyfind(properties, 0x12, 0)
-      assert %{connected: true} = Broker.client(name, id)
+      assert %{connected: true} = Broker.info(name, id)
       assert length(Broker.clients(name)) == 2
     end
 
     test "are known, and can be disconnected" do
       {name, port} = broker()
-      client = V5.connected(port, "client")
-      assert %{protocol_version: 5, peer: {{127, 0, 0, 1}, _}} = Broker.client(name, "client")
+      client = V5.subscribed(V5.connected(port, "client"), [{"a/+", 1}])
+      assert [{"client", "a/+", %{qos: 1}}] = Enum.to_list(Broker.subscriptions(name))
+      assert [{"a/+", %{qos: 1}}] = Broker.subscriptions(name, "client")
+      assert %{protocol_version: 5, peer: {{127, 0, 0, 1}, _}} = Broker.info(name, "client")
       assert Broker.disconnect(name, "client", :administrative_action)
       V5.assert_ended(client, [0x98])
       eventually(fn -> not Broker.disconnect(name, "client") end)
@@ -652,7 +678,7 @@ defmodule MQTT.BrokerTest do
 
         if code == 0 do
           assert_receive :continue_authentication
-          assert %{connected: true} = Broker.client(name, "client")
+          assert %{connected: true} = Broker.info(name, "client")
           send_bytes(client, V5.reason(0xF0, 0x19, data.("!")))
           assert {:auth, 0, _} = V5.recv_packet(client)
           assert_receive :re_authenticate

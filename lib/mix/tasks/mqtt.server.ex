@@ -13,6 +13,8 @@ defmodule Mix.Tasks.Mqtt.Server do
     * `--ip ADDRESS`: the address to listen on, such as `0.0.0.0`;
     * `--users FILE`: a password file, as `mix mqtt.passwd` makes it;
     * `--acl FILE`: who may publish and subscribe to what, as `MQTT.Broker.ACL` says;
+    * `--config FILE`: an Elixir script whose value is a keyword list of options of `MQTT.Broker`, before which those given
+      here go;
     * `--anonymous`: let in who has no user name, from anywhere.
 
   On SIGTERM it disconnects its clients, those of MQTT 5.0 with the reason, and stops.
@@ -20,14 +22,15 @@ defmodule Mix.Tasks.Mqtt.Server do
 
   use Mix.Task
 
-  @switches [port: :integer, ip: :string, users: :string, acl: :string, anonymous: :boolean]
+  @switches [port: :integer, ip: :string, users: :string, acl: :string, config: :string, anonymous: :boolean]
 
   @impl true
   def run(arguments) do
-    options = arguments |> parse() |> Enum.map(&option/1)
+    {file, options} = arguments |> parse() |> Keyword.pop(:config)
     Mix.Task.run("app.start")
+    options = Keyword.merge(config(file), Enum.map(options, &option/1))
     {:ok, broker} = start(Keyword.put_new(options, :ip, {127, 0, 0, 1}))
-    [%{address: address, port: port}] = MQTT.Broker.listeners(MQTT.Broker)
+    [%{address: address, port: port} | _] = MQTT.Broker.listeners(options[:name] || MQTT.Broker)
     # What has it stopped before the virtual machine halts.
     {:ok, _} = System.trap_signal(:sigterm, fn -> stop(broker) end)
 
@@ -53,6 +56,14 @@ defmodule Mix.Tasks.Mqtt.Server do
       {_, _, [{option, value} | _]} ->
         Mix.raise("mqtt.server cannot take #{value} for #{option}")
     end
+  end
+
+  defp config(nil), do: []
+
+  defp config(file) do
+    unless File.regular?(file), do: Mix.raise("There is no file #{file}.")
+    {options, _} = Code.eval_file(file)
+    if Keyword.keyword?(options), do: options, else: Mix.raise("#{file} gives no keyword list.")
   end
 
   defp option({:users, file}), do: {:password_file, file}

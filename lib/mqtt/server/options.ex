@@ -10,7 +10,9 @@ defmodule MQTT.Server.Options do
     {:max_session_bytes, {:integer, 1, :infinity}, 4_194_304,
      "Bytes of them, from which on no further one is taken."},
     {:max_session_subscriptions, {:integer, 1, :infinity}, 1_000,
-     "Subscriptions that a `MQTT.Session` keeps. Further ones fail."}
+     "Subscriptions that a `MQTT.Session` keeps. Further ones fail."},
+    {:session_overflow, {:in, [:drop_newest, :drop_oldest]}, :drop_newest,
+     "What is dropped when a session is full: the message that comes, or the one that waits longest, if one does."}
   ]
 
   @schema [
@@ -61,7 +63,8 @@ defmodule MQTT.Server.Options do
     :topic_alias_maximum,
     :max_session_messages,
     :max_session_bytes,
-    :max_session_subscriptions
+    :max_session_subscriptions,
+    :session_overflow
   ]
 
   @defaults Map.new(@schema, fn {name, _type, default, _doc} -> {name, default} end)

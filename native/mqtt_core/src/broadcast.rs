@@ -59,6 +59,12 @@ impl<'a> Broadcast<'a> {
         self.publish.payload
     }
 
+    /// Its QoS.
+    #[must_use]
+    pub const fn qos(&self) -> Qos {
+        self.publish.qos
+    }
+
     fn head(&self, version: Version) -> &Head {
         if version < Version::V5 { &self.before_5 } else { &self.of_5 }
     }
@@ -102,10 +108,7 @@ impl Connection {
             }
             return Ok(self.write_shared(broadcast, None, session, output));
         };
-        if session.is_full() {
-            session.drop_expired(now);
-        }
-        if session.is_full() {
+        if !session.make_room(now) {
             session.drop_message(0, Dropped::QueueFull);
             return Ok(Fate::Dropped(Dropped::QueueFull));
         }

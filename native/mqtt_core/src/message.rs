@@ -2,6 +2,7 @@
 
 use crate::Millis;
 use bytes::{BufMut, Bytes, BytesMut};
+use core::num::NonZeroU64;
 use mqtt_codec::{Place, Properties, Property, PropertyIdentifier, Publish, Qos};
 
 /// Messages up to this size lie where they are kept: most are so small that memory of their own, which
@@ -37,6 +38,8 @@ pub struct Message {
     pub(crate) expires: Option<Millis>,
     /// How the application calls it; 0 if it does not want to know.
     pub(crate) reference: u64,
+    /// The group of a shared subscription that it came through.
+    pub(crate) group: Option<NonZeroU64>,
 }
 
 /// Topic, properties and payload, one behind the other.
@@ -88,6 +91,7 @@ impl Message {
             expires: expiry(&publish.properties)
                 .map(|seconds| now.saturating_add(Millis::from(seconds) * 1000)),
             reference,
+            group: None,
         }
     }
 
@@ -140,6 +144,18 @@ impl Message {
 }
 
 impl Message {
+    /// The message as one that came through a group of a shared subscription, by a number of the caller's.
+    #[must_use]
+    pub fn of_group(self, group: Option<NonZeroU64>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// That group.
+    #[must_use]
+    pub const fn group(&self) -> Option<NonZeroU64> {
+        self.group
+    }
+
     /// When its Message Expiry Interval is over, if it has one.
     #[must_use]
     pub const fn expires_at(&self) -> Option<Millis> {

@@ -109,10 +109,7 @@ impl Connection {
         if publish.qos == Qos::AtMostOnce {
             return self.publish_at_most_once(publish, reference, room, session, output);
         }
-        if session.is_full() {
-            session.drop_expired(now);
-        }
-        let full = session.is_full();
+        let full = !session.make_room(now);
         let next = if full || !room || self.quota == 0 || session.is_waiting() {
             None
         } else {

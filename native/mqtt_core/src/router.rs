@@ -43,7 +43,7 @@ mod trie;
 pub use choice::Strategy;
 pub use matches::{Match, Matches};
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroU64};
 use entries::Entries;
 use filters::{Filters, Group, Links};
 use matches::FEW;
@@ -85,6 +85,25 @@ pub enum Subscribed {
 pub struct GroupId {
     filter: u32,
     serial: u32,
+}
+
+impl GroupId {
+    /// The group as a number.
+    #[must_use]
+    pub const fn to_number(self) -> NonZeroU64 {
+        // The upper half is not 0.
+        let upper = NonZeroU64::MIN.saturating_add(self.filter as u64);
+        match NonZeroU64::new((upper.get() << 32) | self.serial as u64) {
+            Some(number) => number,
+            None => NonZeroU64::MIN,
+        }
+    }
+
+    /// That group again.
+    #[must_use]
+    pub const fn from_number(number: NonZeroU64) -> Self {
+        Self { filter: ((number.get() >> 32) - 1) as u32, serial: number.get() as u32 }
+    }
 }
 
 /// The subscriptions of many subscribers. See the [module](self).

@@ -4,6 +4,8 @@
 use crate::Millis;
 use crate::ids::{IdMap, IdSet};
 use crate::message::Message;
+use crate::outgoing::Fate;
+use core::num::NonZeroU64;
 use mqtt_codec::{PacketId, Publish, Qos, ReasonCode, SubscriptionOptions};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,11 +18,13 @@ pub struct SessionLimits {
     pub bytes: usize,
     /// Subscriptions.
     pub subscriptions: usize,
+    /// Whether a further message takes the place of the one that waits longest, instead of being dropped.
+    pub drop_oldest: bool,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { messages: 10_000, bytes: 4 * 1024 * 1024, subscriptions: 1_000 }
+        Self { messages: 10_000, bytes: 4 * 1024 * 1024, subscriptions: 1_000, drop_oldest: false }
     }
 }
 
@@ -110,8 +114,9 @@ pub struct Session {
     pub(crate) queue: VecDeque<Message>,
     pub(crate) under_way: usize,
     pub(crate) bytes: usize,
-    /// The number of the last message that was sent.
+    /// The number of the last message that was sent, and its identifier.
     pub(crate) next: u64,
+    pub(crate) last: Option<PacketId>,
     /// Packet identifiers of messages of QoS 2 from the client, until it has released them
     /// [MQTT-4.3.3-10].
     pub(crate) received: IdMap<Received>,
@@ -187,6 +192,7 @@ impl Session {
             under_way: 0,
             bytes: 0,
             next: 0,
+            last: None,
             received: IdMap::default(),
             deliveries: VecDeque::new(),
             dropped: 0,
@@ -310,8 +316,7 @@ impl Session {
             self.dropped += 1;
             return Err(Dropped::NotConnected);
         }
-        self.drop_expired(now);
-        if self.is_full() {
+        if !self.make_room(now) {
             self.dropped += 1;
             return Err(Dropped::QueueFull);
         }
@@ -323,18 +328,67 @@ impl Session {
 
     /// As [`enqueue`](Self::enqueue) while there is no connection, for a message that others may have as well.
     pub fn enqueue_shared(&mut self, message: Message, now: Millis) -> Result<(), Dropped> {
-        self.drop_expired(now);
         let dropped = if message.qos == Qos::AtMostOnce {
             Dropped::NotConnected
-        } else if self.is_full() {
-            Dropped::QueueFull
-        } else {
+        } else if self.make_room(now) {
             self.bytes += message.size();
             self.queue.push_back(message);
             return Ok(());
+        } else {
+            Dropped::QueueFull
         };
         self.dropped += 1;
         Err(dropped)
+    }
+
+    /// Says through which group of a shared subscription the message came that was published last, with
+    /// this result.
+    pub fn set_group(&mut self, fate: Fate, group: NonZeroU64) {
+        let message = match fate {
+            Fate::Waiting => self.queue.back_mut(),
+            Fate::Head => match self.last.and_then(|id| self.slot_mut(id)) {
+                Some(Slot::Sent(_, message)) => Some(message),
+                _ => None,
+            },
+            Fate::Dropped(_) => None,
+        };
+        if let Some(message) = message {
+            message.group = Some(group);
+        }
+    }
+
+    /// Takes the messages that came through groups of shared subscriptions and that another member may get, because the
+    /// session ends: those that wait, and of those that were sent the ones of QoS 1 [MQTT-4.8.2-5].
+    pub fn take_of_groups(&mut self) -> Vec<Message> {
+        let sent = self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Sent(number, message)
+                if message.group.is_some() && message.qos == Qos::AtLeastOnce =>
+            {
+                Some((*number, message.clone()))
+            }
+            _ => None,
+        });
+        let mut sent: Vec<_> = sent.collect();
+        sent.sort_unstable_by_key(|(number, _)| *number);
+        let waiting = std::mem::take(&mut self.queue);
+        sent.into_iter()
+            .map(|(_, message)| message)
+            .chain(waiting.into_iter().filter(|message| message.group.is_some()))
+            .collect()
+    }
+
+    /// Drops what is of no more use or has waited longest, if there is no room otherwise. Says whether there is.
+    pub(crate) fn make_room(&mut self, now: Millis) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        self.drop_expired(now);
+        while self.limits.drop_oldest && self.is_full() {
+            let Some(message) = self.take_first() else { break };
+            self.bytes -= message.size();
+            self.drop_message(message.reference, Dropped::QueueFull);
+        }
+        !self.is_full()
     }
 
     /// What has become of a message with a reference, the earliest first.

@@ -44,6 +44,7 @@ impl Session {
         self.free.pop_front();
         self.under_way += 1;
         self.next += 1;
+        self.last = Some(id);
         let number = self.next;
         if let Some(slot) = self.slot_mut(id) {
             *slot = Slot::Sent(number, message);
@@ -150,7 +151,7 @@ impl Session {
         self.slots.get(usize::from(id.get()) - 1)
     }
 
-    fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
+    pub(crate) fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
         self.slots.get_mut(usize::from(id.get()) - 1)
     }
 }

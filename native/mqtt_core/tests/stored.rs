@@ -5,7 +5,8 @@
 use mqtt_codec::{Properties, Publish, Qos, RetainHandling, SubscriptionOptions};
 use mqtt_core::{Granted, Session, SessionLimits};
 
-const LIMITS: SessionLimits = SessionLimits { messages: 100, bytes: 100_000, subscriptions: 100 };
+const LIMITS: SessionLimits =
+    SessionLimits { messages: 100, bytes: 100_000, subscriptions: 100, drop_oldest: false };
 
 fn session() -> Session {
     let mut session = Session::with_subscriptions(LIMITS);

@@ -129,6 +129,8 @@ rustler::atoms! {
     // options
     block,
     drop_messages = "drop",
+    drop_oldest,
+    drop_newest,
 
     // counters
     connections,

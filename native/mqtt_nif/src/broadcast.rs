@@ -10,10 +10,11 @@ use crate::handle::Handle;
 use crate::output::{Admission, Corked};
 use crate::terms::{consume_timeslice, name};
 use crate::{clock, writers};
-use mqtt_codec::Publish;
+use mqtt_codec::{Publish, Qos};
 use mqtt_core::{Broadcast, CommandError, Fate, Millis};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Payloads from this size on are written from where they lie.
@@ -67,7 +68,7 @@ fn publish_to<'a>(
             return Some((atoms::more(), connections, failed).encode(env));
         }
         let handle: Handle<'a> = term.decode().ok()?;
-        if let Err(reason) = sender.send(handle.connection(), &Sent::Shared(broadcast)) {
+        if let Err(reason) = sender.send(handle.connection(), &Sent::Shared(broadcast), None) {
             failed = failed.list_prepend((term, reason).encode(env));
         }
         connections = rest;
@@ -84,6 +85,15 @@ pub(crate) enum Sent<'s, 'p> {
 }
 
 impl<'p> Sent<'_, 'p> {
+    /// Whether the session keeps it until it is acknowledged.
+    fn is_kept(&self) -> bool {
+        let qos = match self {
+            Self::Shared(broadcast) => broadcast.qos(),
+            Self::Alone(publish) => publish.qos,
+        };
+        qos > Qos::AtMostOnce
+    }
+
     fn payload(&self) -> &'p [u8] {
         match self {
             Self::Shared(broadcast) => broadcast.payload(),
@@ -134,11 +144,13 @@ impl<'a> Sender<'a> {
         consume_timeslice(self.env, self.cost);
     }
 
-    /// Sends a message to a connection, or puts it into its session, or says why not.
+    /// Sends a message to a connection, or puts it into its session, or says why not. It may be one that came through a group
+    /// of a shared subscription.
     pub(crate) fn send(
         &mut self,
         connection: &Arc<Connection>,
         sent: &Sent<'_, '_>,
+        group: Option<NonZeroU64>,
     ) -> Result<(), Atom> {
         self.cost += COST;
         let not_connected = || atoms::not_connected();
@@ -165,6 +177,11 @@ impl<'a> Sender<'a> {
             CommandError::WrongState => not_connected(),
             error => name(self.env, error.name()),
         })?;
+        if let Some(group) = group
+            && sent.is_kept()
+        {
+            session.set_group(fate, group);
+        }
         output.count_dropped(session.dropped() - dropped_before);
         match fate {
             Fate::Dropped(dropped) => return Err(name(self.env, dropped.name())),

@@ -51,6 +51,23 @@ impl<'a> Decoder<'a> for SlowPeer {
     }
 }
 
+/// Whether the oldest message is dropped, instead of the newest.
+#[derive(Clone, Copy)]
+struct Overflow(bool);
+
+impl<'a> Decoder<'a> for Overflow {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        let atom: Atom = term.decode()?;
+        if atom == atoms::drop_oldest() {
+            Ok(Self(true))
+        } else if atom == atoms::drop_newest() {
+            Ok(Self(false))
+        } else {
+            Err(Error::BadArg)
+        }
+    }
+}
+
 #[derive(Clone, Copy, NifMap)]
 #[rustler(decode)]
 pub(crate) struct ConnectionOptions {
@@ -70,6 +87,7 @@ pub(crate) struct ConnectionOptions {
     max_session_messages: usize,
     max_session_bytes: usize,
     max_session_subscriptions: usize,
+    session_overflow: Overflow,
     enhanced_authentication: bool,
 }
 
@@ -81,6 +99,7 @@ pub(crate) struct SessionOptions {
     max_session_messages: usize,
     max_session_bytes: usize,
     max_session_subscriptions: usize,
+    session_overflow: Overflow,
 }
 
 impl SessionOptions {
@@ -89,6 +108,7 @@ impl SessionOptions {
             messages: self.max_session_messages,
             bytes: self.max_session_bytes,
             subscriptions: self.max_session_subscriptions,
+            drop_oldest: self.session_overflow.0,
         }
     }
 }
@@ -117,6 +137,7 @@ impl ConnectionOptions {
             max_session_messages: self.max_session_messages,
             max_session_bytes: self.max_session_bytes,
             max_session_subscriptions: self.max_session_subscriptions,
+            session_overflow: self.session_overflow,
         }
         .core()
     }

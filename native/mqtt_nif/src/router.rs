@@ -122,10 +122,14 @@ fn router_unsubscribe(
 /// Forgets a session and its subscriptions, and says how many these were.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn router_leave(
+    env: Env<'_>,
     router: ResourceArc<RouterResource>,
     session: ResourceArc<SessionResource>,
 ) -> usize {
-    router.0.leave(session.shared())
+    let mut sender = Sender::new(env, clock::now());
+    let count = router.0.leave(session.shared(), &mut sender);
+    sender.finish(false);
+    count
 }
 
 /// Publishes a message to those who have subscribed: `{:ok, reason_code, count}`, or `{:more, remaining}` for
@@ -215,7 +219,7 @@ fn router_send_retained<'a>(
         let qos = publish.qos.min(subscription.qos);
         let publish =
             Publish { qos, retain: true, properties: properties.as_properties(), ..publish };
-        let _ = sender.send(connection, &Sent::Alone(&publish));
+        let _ = sender.send(connection, &Sent::Alone(&publish), None);
     }
     sender.finish(false);
     Ok(match next {

@@ -14,12 +14,14 @@ use crate::local::Local;
 use crate::session::{SharedSession, lock};
 use mqtt_codec::{PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode};
 use mqtt_core::retained::{Retained, RetainedLimits};
-use mqtt_core::router::{Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription};
+use mqtt_core::router::{
+    GroupId, Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription,
+};
 use mqtt_core::{Broadcast, Message, Millis, Rules};
 use rustler::LocalPid;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -167,12 +169,30 @@ impl Hub {
         self.tables_mut().router.unsubscribe(filter, is_shared, id)
     }
 
-    /// Forgets a session and its subscriptions, and says how many these were.
-    pub(crate) fn leave(self: &Arc<Self>, session: &SharedSession) -> usize {
-        let mut tables = self.tables_mut();
-        let Some(id) = self.id_of(session) else { return 0 };
-        lock(session).subscriber = None;
-        tables.remove(id)
+    /// Forgets a session and its subscriptions, and says how many these were. What it has of shared subscriptions goes to
+    /// other members.
+    pub(crate) fn leave(
+        self: &Arc<Self>,
+        session: &SharedSession,
+        sender: &mut Sender<'_>,
+    ) -> usize {
+        let (count, messages) = {
+            let mut tables = self.tables_mut();
+            let Some(id) = self.id_of(session) else { return 0 };
+            let mut shared = lock(session);
+            shared.subscriber = None;
+            let messages = shared.session().take_of_groups();
+            drop(shared);
+            (tables.remove(id), messages)
+        };
+        for message in messages {
+            let Some(group) = message.group().map(GroupId::from_number) else { continue };
+            let to = self.tables().to_group(group, 0, &message.publish());
+            if let Some(to) = to {
+                Routed::to_one(message, to).deliver(sender);
+            }
+        }
+        count
     }
 
     /// Makes a process of this node a subscriber.
@@ -275,29 +295,35 @@ impl Tables {
         publisher: Option<SubscriberId>,
     ) -> Vec<To> {
         let mut deliveries = Vec::with_capacity(matches.len() + matches.groups().len());
-        deliveries.extend(matches.iter().filter_map(|found| self.to(found, publish)));
+        deliveries.extend(matches.iter().filter_map(|found| self.to(found, publish, None)));
         let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
         for &group in matches.groups() {
-            let load = |id: SubscriberId| match self.subscriber(id)? {
-                Receiver::Session(session) => lock(session).load(),
-                Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
-            };
-            let chosen = self.router.choose(group, key, None, load);
-            deliveries.extend(chosen.and_then(|found| self.to(found, publish)));
+            deliveries.extend(self.to_group(group, key, publish));
         }
         deliveries
+    }
+
+    /// The member of a group that a message goes to.
+    fn to_group(&self, group: GroupId, key: u64, publish: &Publish<'_>) -> Option<To> {
+        let load = |id: SubscriberId| match self.subscriber(id)? {
+            Receiver::Session(session) => lock(session).load(),
+            Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
+        };
+        let chosen = self.router.choose(group, key, None, load)?;
+        self.to(chosen, publish, Some(group))
     }
 
     fn subscriber(&self, id: SubscriberId) -> Option<&Receiver> {
         self.subscribers.get(id.0 as usize)?.as_ref()
     }
 
-    fn to(&self, found: Match<'_>, publish: &Publish<'_>) -> Option<To> {
+    fn to(&self, found: Match<'_>, publish: &Publish<'_>, group: Option<GroupId>) -> Option<To> {
         Some(To {
             receiver: self.subscriber(found.subscriber)?.clone(),
             qos: publish.qos.min(found.qos),
             retain: publish.retain && found.retain_as_published,
             identifiers: found.identifiers.into(),
+            group: group.map(GroupId::to_number),
         })
     }
 }
@@ -423,12 +449,19 @@ struct To {
     qos: Qos,
     retain: bool,
     identifiers: Box<[NonZeroU32]>,
+    /// The group of a shared subscription, if it is for that.
+    group: Option<NonZeroU64>,
 }
 
 impl Routed {
     fn nowhere(publish: &Publish<'_>, reason: ReasonCode) -> Self {
         let is_answered = publish.qos > Qos::AtMostOnce;
         Self { message: None, deliveries: Vec::new(), next: 0, is_answered, reason }
+    }
+
+    fn to_one(message: Message, to: To) -> Self {
+        let (message, deliveries) = (Some(message), vec![to]);
+        Self { message, deliveries, next: 0, is_answered: false, reason: ReasonCode::SUCCESS }
     }
 
     pub(crate) fn reason(&self) -> ReasonCode {
@@ -497,13 +530,14 @@ impl To {
         };
         for _ in 0..TRIES {
             let Some(connection) = lock(session).connection() else { break };
-            if sender.send(&connection, sent) != Err(atoms::not_connected()) {
+            if sender.send(&connection, sent, self.group) != Err(atoms::not_connected()) {
                 return;
             }
         }
         // A connection that ends may still have the session.
         if self.qos > Qos::AtMostOnce {
-            let _ = lock(session).session().enqueue_shared(keep(), sender.now());
+            let _ =
+                lock(session).session().enqueue_shared(keep().of_group(self.group), sender.now());
         }
     }
 }

@@ -156,7 +156,8 @@ fn qos_0_is_dropped_without_room_or_connection() {
 fn a_session_has_its_limits() {
     for (messages, bytes) in [(2, 9999), (9999, 250)] {
         let mut server = Server::v3();
-        server.session = Session::new(SessionLimits { messages, bytes, subscriptions: 0 });
+        server.session =
+            Session::new(SessionLimits { messages, bytes, ..SessionLimits::default() });
         server.sends(&message(QOS_1, b""), 1);
         server.room = false;
         assert_eq!(server.publish(&message(QOS_1, b""), 2).0, Fate::Waiting);
@@ -170,6 +171,29 @@ fn a_session_has_its_limits() {
         server.handled(&[0x40, 2, 0, 1]);
         assert_eq!(server.publish(&message(QOS_1, b""), 5).0, Fate::Waiting);
     }
+}
+
+#[test]
+fn what_waits_longest_makes_place_if_the_session_says_so() {
+    let mut server = Server::v3();
+    let limits = SessionLimits { messages: 3, drop_oldest: true, ..SessionLimits::default() };
+    server.session = Session::new(limits);
+    server.sends(&message(QOS_1, b"under way"), 1);
+    server.room = false;
+    for (payload, reference) in [(b"a", 2), (b"b", 3), (b"c", 4)] {
+        assert_eq!(server.publish(&message(QOS_1, payload), reference).0, Fate::Waiting);
+    }
+    assert_eq!(server.deliveries(), [(2, Delivery::Dropped(Dropped::QueueFull))]);
+    server.enqueue(&message(QOS_1, b"d"), 5);
+    assert_eq!(server.deliveries(), [(3, Delivery::Dropped(Dropped::QueueFull))]);
+    assert_eq!((server.session.waiting(), server.session.under_way()), (2, 1));
+    // What is under way is not dropped, so with nothing else a new one is.
+    let limits = SessionLimits { messages: 1, drop_oldest: true, ..SessionLimits::default() };
+    let mut server = Server::v3();
+    server.session = Session::new(limits);
+    server.sends(&message(QOS_1, b"under way"), 1);
+    let fate = server.publish(&message(QOS_1, b"new"), 2).0;
+    assert_eq!(fate, Fate::Dropped(Dropped::QueueFull));
 }
 
 /// A Message Expiry Interval of ten seconds.

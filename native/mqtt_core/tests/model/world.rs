@@ -42,6 +42,7 @@ impl World {
         let limits = SessionLimits {
             messages: rng.pick(&[1, 4, 20, 1000]),
             bytes: rng.pick(&[300, 1000, 1_000_000]),
+            drop_oldest: rng.pick(&[false, true]),
             ..SessionLimits::default()
         };
         let version = rng.pick(&[Version::V3_1_1, Version::V5, Version::V5]);
