@@ -690,6 +690,34 @@ defmodule MQTT.BrokerTest do
       assert {_, {:connack, 0, 0x8C, _}} = V5.try_connect(port, connect)
     end
 
+    defmodule Listens do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_event(event, client, test), do: send(test, {client.client_id, event})
+    end
+
+    test "is told what happens" do
+      {_, port} = broker(handler: {Listens, self()})
+      client = V5.connected(port, "a", 0x06, [V5.will("will", "gone")], V5.expiry(60))
+      assert_receive {"a", {:connected, :new}}
+      V5.subscribed(client, [{"t", 1}])
+      assert_receive {"a", {:subscribed, "t", %{qos: 1}}}
+      send_bytes(client, V5.unsubscribe(1, ["t"]))
+      assert_receive {"a", {:unsubscribed, "t"}}
+      second = V5.resumed(port, "a")
+      assert_receive {"a", {:connected, :resumed}}
+      assert_receive {"a", {:disconnected, {:shutdown, :session_taken_over}}}
+      assert_receive {"a", {:will_published, %Message{topic: "will", payload: "gone"}}}
+      close(second)
+      assert_receive {"a", {:disconnected, {:shutdown, :closed}}}
+      third = V5.connected(port, "a")
+      assert_receive {"a", {:connected, :discarded}}
+      send_bytes(third, <<0xE0, 0>>)
+      assert_receive {"a", {:disconnected, :normal}}
+      assert_receive {"a", :session_ended}
+    end
+
     test "is asked about a will as well" do
       {_, port} = broker(handler: Rules)
       user = ["roger", "secret"]

@@ -22,7 +22,14 @@ defmodule Mix.Tasks.Mqtt.Server do
 
   use Mix.Task
 
-  @switches [port: :integer, ip: :string, users: :string, acl: :string, config: :string, anonymous: :boolean]
+  @switches [
+    port: :integer,
+    ip: :string,
+    users: :string,
+    acl: :string,
+    config: :string,
+    anonymous: :boolean
+  ]
 
   @impl true
   def run(arguments) do

@@ -53,16 +53,20 @@ defmodule MQTT.Broker.Connection do
 
   defp accept(%{context: context, client: client} = s) do
     case Sessions.open(context, client.client_id, client[:username], info(client)) do
-      {:ok, session} ->
+      {:ok, session, age} ->
         rules = context.acl && ACL.rules(context.acl, client.client_id, client[:username])
         s = %{s | session: session, rules: rules}
-        event(:connected, s)
+        event({:connected, connected(age, client)}, s)
         {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
 
       {:error, reason} ->
         {:error, reason, s}
     end
   end
+
+  defp connected(:new, _client), do: :new
+  defp connected(:old, %{clean_session: true}), do: :discarded
+  defp connected(:old, _client), do: :resumed
 
   defp router(%{context: %{hooks: hooks, router: router}} = s) do
     cond do
@@ -147,6 +151,7 @@ defmodule MQTT.Broker.Connection do
     with :ok <- may_publish(topic, s),
          :ok <- authorize_publish(message, s),
          {:ok, message} <- changed(message, s) do
+      if opts[:will], do: event({:will_published, message}, s)
       publish(message, s)
     else
       :drop -> {:ok, s}

@@ -76,14 +76,22 @@ defmodule MQTT.Broker.Handler do
   @callback handle_event(event, client, args :: term) :: term
 
   @typedoc """
-  What happens to a client: it is let in; has subscribed or unsubscribed; or its connection has ended, with a
-  reason of `c:MQTT.Server.terminate/2`.
+  What happens to a client:
+
+    * it is let in, with a session that is new, its `:resumed` one, or, with an earlier one `:discarded`, one that begins anew; its connection
+      before, if there is one, ends with `:session_taken_over`;
+    * it has subscribed or unsubscribed;
+    * its will was published, if the rules let it;
+    * its connection has ended, with a reason of `c:MQTT.Server.terminate/2`;
+    * its session has ended. The client is then a map with its `:client_id` only, and the process none of its own.
   """
   @type event ::
-          :connected
+          {:connected, :new | :resumed | :discarded}
           | {:subscribed, filter :: String.t(), options :: map}
           | {:unsubscribed, filter :: String.t()}
+          | {:will_published, Message.t()}
           | {:disconnected, reason :: term}
+          | :session_ended
 
   @optional_callbacks authenticate: 2,
                       handle_auth: 3,

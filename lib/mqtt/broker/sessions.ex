@@ -30,7 +30,7 @@ defmodule MQTT.Broker.Sessions do
   The session of a client, for the connection of the calling process. `info` is what is known of it.
   """
   @spec open(Context.t(), client_id, user :: String.t() | nil, map) ::
-          {:ok, Session.t()} | {:error, :client_identifier_not_valid}
+          {:ok, Session.t(), :new | :old} | {:error, :client_identifier_not_valid}
   def open(context, client_id, user, info) do
     case :ets.lookup(context.clients, client_id) do
       [{_, _, ^user, _, _}] ->
@@ -54,7 +54,7 @@ defmodule MQTT.Broker.Sessions do
       [{_, session, ^user, _, _}] ->
         true = :ets.update_element(context.clients, client_id, {5, info})
         GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation})
-        {:ok, session}
+        {:ok, session, if(generation == 1, do: :new, else: :old)}
 
       _ ->
         open(context, client_id, user, info)
@@ -71,9 +71,19 @@ defmodule MQTT.Broker.Sessions do
   # Unless somebody has opened it since.
   defp finish(context, client_id, session, generation) do
     row = {client_id, session, :_, generation, :_}
-    ended = :ets.select_delete(context.clients, [{row, [], [true]}])
-    if ended == 1, do: Router.leave(context.router, session)
+
+    if :ets.select_delete(context.clients, [{row, [], [true]}]) == 1 do
+      _ = Router.leave(context.router, session)
+      ended(client_id, context.hooks)
+    end
   end
+
+  # Not in this process, which has others to see to.
+  defp ended(client_id, %{handle_event: handle, args: args}) do
+    Task.start(fn -> handle.(:session_ended, %{client_id: client_id}, args) end)
+  end
+
+  defp ended(_client_id, _hooks), do: :ok
 
   @impl true
   def init(options) do

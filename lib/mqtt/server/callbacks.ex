@@ -48,7 +48,7 @@ defmodule MQTT.Server.Callbacks do
 
       @doc """
       A message from the client. `opts` has `:qos`, `:retain` and `:dup`, at QoS 1 and 2 `:packet_id`,
-      and of a client of MQTT 5.0 `:properties`.
+      and of a client of MQTT 5.0 `:properties`; `:will` is `true` if it is the client's will.
 
       A message of QoS 1 or 2 is acknowledged when the callback has returned, and not at all if it
       stops or raises. One of QoS 2 comes exactly once [MQTT-4.3.3-10]. With `{:error, reason, state}`

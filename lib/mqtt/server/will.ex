@@ -39,7 +39,7 @@ defmodule MQTT.Server.Will do
 
   def new(last_will) do
     {delay, properties} = Map.pop(last_will[:properties] || %{}, :will_delay_interval, 0)
-    opts = %{qos: last_will.qos, retain: last_will.retain, dup: false}
+    opts = %{qos: last_will.qos, retain: last_will.retain, dup: false, will: true}
 
     %__MODULE__{
       topic: last_will.topic,
