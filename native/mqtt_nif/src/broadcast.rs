@@ -132,14 +132,19 @@ impl<'a> Sender<'a> {
     }
 
     /// Has written what was corked, or if it is on `hold` once `writers_tell` is called.
-    pub(crate) fn finish(mut self, hold: bool) {
-        if !hold && self.corked.len() <= FEW {
-            self.cost += COST_OF_WRITE * self.corked.len();
-            for connection in self.corked {
-                connection.output().uncork(&connection);
-            }
-        } else {
-            writers::give(self.env, self.corked, hold);
+    pub(crate) fn finish(self, hold: bool) {
+        writers::give(self.env, self.corked, hold);
+        consume_timeslice(self.env, self.cost);
+    }
+
+    /// Writes what was corked if it is for few connections, for which a call had all there is. Otherwise has it written.
+    pub(crate) fn finish_batch(mut self) {
+        if self.corked.len() > FEW {
+            return self.finish(false);
+        }
+        self.cost += COST_OF_WRITE * self.corked.len();
+        for connection in &self.corked {
+            connection.output().uncork(connection);
         }
         consume_timeslice(self.env, self.cost);
     }

@@ -313,7 +313,7 @@ fn receive<'a>(
         drop(input);
         let mut sender = Sender::new(env, batch.now());
         answers = routing.deliver(&mut sender);
-        sender.finish(false);
+        sender.finish_batch();
         let Ok(again) = connection.input.lock() else { return panicked(env) };
         input = again;
         if !routing.is_empty() {
