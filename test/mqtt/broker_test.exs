@@ -423,6 +423,29 @@ defmodule MQTT.BrokerTest do
       assert_open(third)
     end
 
+    defmodule Stuck do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_publish(_client, _message, test) do
+        send(test, :stuck)
+        Process.sleep(:infinity)
+      end
+    end
+
+    test "are taken over from a connection that is stuck, which is ended" do
+      {name, port} = broker(handler: {Stuck, self()}, takeover_timeout: 50)
+      first = V5.with_session(port, "client")
+      send_bytes(first, V5.publish("t", "x"))
+      assert_receive :stuck
+      second = V5.resumed(port, "client")
+      assert_closed(first)
+      V5.subscribed(second, [{"t", 1}])
+      Broker.publish(name, "t", "y", %{qos: 1})
+      assert take(second, 1) == [{0x32, "y"}]
+      assert %{connected: true} = Broker.info(name, "client")
+    end
+
     test "belong to the user that has made them" do
       {_, port} = broker(handler: MQTT.BrokerTest.Rules)
       client = V5.connected(port, "client", 0xC2, ["roger", "secret"], V5.expiry(60))

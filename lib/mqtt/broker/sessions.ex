@@ -108,7 +108,8 @@ defmodule MQTT.Broker.Sessions do
 
       Context.put(context)
       _ = Process.send_after(self(), :expire, @expire_every)
-      {:ok, {context, %{}}}
+      state = %{context: context, timeout: options.takeover_timeout, opened: %{}, current: %{}}
+      {:ok, state}
     else
       {:error, sentence} -> {:stop, {:shutdown, sentence}}
     end
@@ -117,31 +118,51 @@ defmodule MQTT.Broker.Sessions do
   defp read(nil, _load), do: {:ok, nil}
   defp read(path, load), do: load.(path)
 
+  # opened: of each connection by its monitor; current: the last connection of a client
   @impl true
-  def handle_cast({:opened, pid, client_id, session, generation}, {context, connections}) do
+  def handle_cast({:opened, pid, client_id, session, generation}, s) do
     monitor = Process.monitor(pid)
-    {:noreply, {context, Map.put(connections, monitor, {client_id, session, generation})}}
+    # The one before ends by itself, unless a callback keeps it.
+    with %{^client_id => {before, _}} when s.timeout != :infinity <- s.current,
+         do: Process.send_after(self(), {:stuck, before, session}, s.timeout)
+
+    {:noreply,
+     %{
+       s
+       | opened: Map.put(s.opened, monitor, {client_id, session, generation}),
+         current: Map.put(s.current, client_id, {pid, monitor})
+     }}
   end
 
   @impl true
-  def handle_call(:connected, _from, {_, connections} = s),
-    do: {:reply, map_size(connections), s}
+  def handle_call(:connected, _from, s), do: {:reply, map_size(s.current), s}
 
   @impl true
-  def handle_info({:DOWN, monitor, _, _, _}, {context, connections}) do
-    {{client_id, session, generation}, connections} = Map.pop!(connections, monitor)
+  def handle_info({:DOWN, monitor, _, _, _}, s) do
+    {{client_id, session, generation} = ended, opened} = Map.pop!(s.opened, monitor)
 
     case Session.info(session).expiry_interval do
-      0 -> finish(context, client_id, session, generation)
+      0 -> finish(s.context, client_id, session, generation)
       :infinity -> :ok
-      seconds -> later(seconds * 1_000, {client_id, session, generation})
+      seconds -> later(seconds * 1_000, ended)
     end
 
-    {:noreply, {context, connections}}
+    current =
+      case s.current do
+        %{^client_id => {_, ^monitor}} -> Map.delete(s.current, client_id)
+        current -> current
+      end
+
+    {:noreply, %{s | opened: opened, current: current}}
   end
 
-  def handle_info({:end, {client_id, session, generation}, 0}, {context, _} = s) do
-    finish(context, client_id, session, generation)
+  def handle_info({:stuck, pid, session}, s) do
+    if Session.info(session).connection != pid, do: Process.exit(pid, :kill)
+    {:noreply, s}
+  end
+
+  def handle_info({:end, {client_id, session, generation}, 0}, s) do
+    finish(s.context, client_id, session, generation)
     {:noreply, s}
   end
 
@@ -150,8 +171,8 @@ defmodule MQTT.Broker.Sessions do
     {:noreply, s}
   end
 
-  def handle_info(:expire, {context, _} = s) do
-    Router.expire(context.router)
+  def handle_info(:expire, s) do
+    Router.expire(s.context.router)
     _ = Process.send_after(self(), :expire, @expire_every)
     {:noreply, s}
   end
@@ -164,5 +185,5 @@ defmodule MQTT.Broker.Sessions do
   end
 
   @impl true
-  def terminate(_reason, {context, _}), do: Context.delete(context.name)
+  def terminate(_reason, s), do: Context.delete(s.context.name)
 end
