@@ -52,6 +52,8 @@ pub(crate) struct Tables {
     /// By their numbers.
     subscribers: Vec<Option<Receiver>>,
     free: Vec<u32>,
+    /// How many are processes.
+    locals: usize,
 }
 
 /// What has subscribed.
@@ -78,8 +80,12 @@ pub(crate) enum NotSubscribed {
 
 impl Hub {
     pub(crate) fn new(strategy: Strategy, limits: RetainedLimits) -> Arc<Self> {
-        let tables =
-            Tables { router: Router::new(strategy), subscribers: Vec::new(), free: Vec::new() };
+        let tables = Tables {
+            router: Router::new(strategy),
+            subscribers: Vec::new(),
+            free: Vec::new(),
+            locals: 0,
+        };
         Arc::new(Self {
             tables: RwLock::new(tables),
             retained: Mutex::new(Retained::new(limits)),
@@ -220,8 +226,7 @@ impl Hub {
     /// The number of sessions.
     pub(crate) fn sessions(&self) -> usize {
         let tables = self.tables();
-        let is_session = |place: &&Option<Receiver>| matches!(place, Some(Receiver::Session(_)));
-        tables.subscribers.iter().filter(is_session).count()
+        tables.subscribers.len() - tables.free.len() - tables.locals
     }
 
     /// Finds whom a message goes to, and retains it if it asks for that.
@@ -269,6 +274,7 @@ impl Hub {
 
 impl Tables {
     fn add(&mut self, receiver: Receiver) -> SubscriberId {
+        self.locals += usize::from(matches!(receiver, Receiver::Local(_)));
         let number = self.free.pop().unwrap_or_else(|| {
             self.subscribers.push(None);
             self.subscribers.len() as u32 - 1
@@ -281,8 +287,10 @@ impl Tables {
 
     /// Says how many subscriptions it had.
     fn remove(&mut self, id: SubscriberId) -> usize {
-        if let Some(place) = self.subscribers.get_mut(id.0 as usize) {
-            *place = None;
+        if let Some(place) = self.subscribers.get_mut(id.0 as usize)
+            && let Some(receiver) = place.take()
+        {
+            self.locals -= usize::from(matches!(receiver, Receiver::Local(_)));
             self.free.push(id.0);
         }
         self.router.remove(id)
