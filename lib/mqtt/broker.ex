@@ -80,11 +80,9 @@ defmodule MQTT.Broker do
         do: [],
         else: [{Sys, {options.name, options.sys_interval}}]
 
-    children = [
-      {Sessions, options},
-      {Locals, {options.name, options.max_process_messages}} | sys ++ listeners
-    ]
-
+    # In this order, so that only the first of them takes the clients with it.
+    locals = {Locals, {options.name, options.max_process_messages}}
+    children = [{Sessions, options} | listeners] ++ [locals | sys]
     Supervisor.init(children, strategy: :rest_for_one)
   end
 
@@ -128,6 +126,9 @@ defmodule MQTT.Broker do
   """
   @spec subscribe(t, filter :: String.t(), map) :: :ok
   def subscribe(broker, filter, options \\ %{}) do
+    unless Map.get(options, :qos, 0) in 0..2,
+      do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
+
     case Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
       {:error, {:invalid, reason}} ->
         why = String.replace(to_string(reason), "_", " ")

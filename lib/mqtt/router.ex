@@ -15,6 +15,11 @@ defmodule MQTT.Router do
         {:ok, qos, router}
       end
 
+      def handle_unsubscribe(filter, router) do
+        MQTT.Router.unsubscribe(router, MQTT.Session.current(), filter)
+        {:ok, router}
+      end
+
   From then on what the client publishes goes to the router, and `c:MQTT.Server.handle_publish/4` is called for its will
   only. With `{:router, router, :callbacks}` it is called for each message, and publishes what it wants by `publish/5`.
 
@@ -76,7 +81,7 @@ defmodule MQTT.Router do
   `:retain_as_published` and `:subscription_identifier`, and `shared: false` for a client that does not know
   shared subscriptions, to which a filter that begins with `$share/` is one like any other.
 
-  `{:error, :session_taken_over}` says that another connection has the session than that of the calling process, and `{:error,
+  `{:error, :quota_exceeded}` says that the session keeps as many subscriptions as it may, `{:error, :session_taken_over}` that another connection has the session than that of the calling process, and `{:error,
   :other_router}` that it is another router's.
 
       iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
@@ -89,7 +94,7 @@ defmodule MQTT.Router do
 
   """
   @spec subscribe(t, Session.t(), filter :: String.t(), map) ::
-          :new | :replaced | {:error, :session_taken_over | :other_router}
+          :new | :replaced | {:error, :session_taken_over | :other_router | :quota_exceeded}
   def subscribe(router, session, filter, options \\ %{}) do
     shared = Map.get(options, :shared, true)
 
@@ -118,8 +123,8 @@ defmodule MQTT.Router do
   Options are `:qos`, `:retain` and `:properties`, as in a publish action of `MQTT.Server`. `session` is the publisher's, if it has
   one: what it has subscribed to with `:no_local` it does not get.
 
-  The reason is `:success`, `:no_matching_subscribers`, or `:quota_exceeded` if there is no room to retain the
-  message, which then goes to nobody. What cannot be published at all raises an `ArgumentError`.
+  The reason is `:success`, `:no_matching_subscribers`, or, if there is no room to retain it and nobody has
+  subscribed either, `:quota_exceeded`. What cannot be published at all raises an `ArgumentError`.
   """
   @spec publish(t, topic :: iodata, message :: iodata, map, Session.t() | nil) ::
           {:ok, Reason.t(), non_neg_integer}

@@ -46,7 +46,7 @@ defmodule Mix.Tasks.Mqtt.Server do
       mosquitto_pub -h #{:inet.ntoa(address)} -p #{port} -t hello -m world\
     """)
 
-    unless iex?(), do: Process.sleep(:infinity)
+    unless iex?(), do: await(broker)
   end
 
   defp parse(arguments) do
@@ -104,6 +104,13 @@ defmodule Mix.Tasks.Mqtt.Server do
   defp stop(broker) do
     Supervisor.stop(broker, :shutdown)
     System.stop(0)
+  end
+
+  defp await(broker) do
+    receive do
+      {:EXIT, ^broker, :shutdown} -> Process.sleep(:infinity)
+      {:EXIT, ^broker, reason} -> Mix.raise("The broker has ended: #{inspect(reason)}")
+    end
   end
 
   defp iex?, do: Code.ensure_loaded?(IEx) and IEx.started?()

@@ -11,16 +11,17 @@ defmodule MQTT.Broker.Connection do
   @retry 20
 
   @enforce_keys [:context, :client, :shared]
-  defstruct @enforce_keys ++ [session: nil, rules: nil]
+  defstruct @enforce_keys ++ [session: nil, rules: nil, retained: []]
 
   # shared: whether the client knows shared subscriptions
   # rules: of the ACL file, if there is one
+  # retained: {filter, options, cursor} of the subscriptions that what is retained is being sent for
 
   @impl true
   def init(name, params) do
     context = Context.get!(name)
     params = identified(params)
-    client = params |> Map.delete(:password) |> Map.put(:data, nil)
+    client = params |> Map.delete(:password) |> Map.put(:data, nil) |> kept()
     s = %__MODULE__{context: context, client: client, shared: params.protocol_version >= 5}
 
     result =
@@ -88,6 +89,13 @@ defmodule MQTT.Broker.Connection do
   end
 
   defp identified(params), do: params
+
+  # The table keeps these for as long as the session, and not all of CONNECT with them.
+  defp kept(client) do
+    for key <- [:client_id, :username], %{^key => value} <- [client], reduce: client do
+      client -> %{client | key => :binary.copy(value)}
+    end
+  end
 
   # [MQTT-3.2.2-12] [MQTT-3.2.2-13]
   defp offered(nil, _connack), do: :ok
@@ -237,9 +245,11 @@ defmodule MQTT.Broker.Connection do
 
       subscribed ->
         event({:subscribed, filter, options}, s)
-        # Behind SUBACK.
-        if retained?(filter, options, subscribed), do: send_retained(filter, options, nil)
-        {:ok, options.qos, s}
+        s = forget_retained(filter, s)
+
+        if retained?(filter, options, subscribed),
+          do: {:ok, options.qos, send_retained(filter, options, s)},
+          else: {:ok, options.qos, s}
     end
   end
 
@@ -253,34 +263,43 @@ defmodule MQTT.Broker.Connection do
   def handle_unsubscribe(filter, s) do
     if Router.unsubscribe(s.context.router, s.session, filter, %{shared: s.shared}) do
       event({:unsubscribed, filter}, s)
-      {:ok, s}
+      {:ok, forget_retained(filter, s)}
     else
       {:error, :no_subscription_existed, s}
     end
   end
 
-  defp send_retained(filter, options, cursor),
-    do: send(self(), {__MODULE__, :retained, filter, options, cursor})
+  # Behind SUBACK, and one subscription after the other.
+  defp send_retained(filter, options, s) do
+    if s.retained == [], do: send(self(), {__MODULE__, :retained})
+    %{s | retained: s.retained ++ [{filter, options, nil}]}
+  end
+
+  defp forget_retained(filter, s),
+    do: %{s | retained: List.keydelete(s.retained, filter, 0)}
 
   ## Processes
 
   @impl true
-  def handle_info({__MODULE__, :retained, filter, options, cursor}, s) do
+  def handle_info({__MODULE__, :retained}, %{retained: []} = s), do: {:ok, s}
+
+  def handle_info({__MODULE__, :retained} = again, s) do
+    [{filter, options, cursor} | others] = s.retained
     connection = MQTT.Server.connection()
 
     case Router.send_retained(s.context.router, connection, filter, options, cursor) do
       :done ->
-        :ok
+        if others != [], do: send(self(), again)
+        {:ok, %{s | retained: others}}
 
       {:more, cursor} ->
-        send_retained(filter, options, cursor)
+        send(self(), again)
+        {:ok, %{s | retained: [{filter, options, cursor} | others]}}
 
       {:wait, cursor} ->
-        message = {__MODULE__, :retained, filter, options, cursor}
-        Process.send_after(self(), message, @retry)
+        Process.send_after(self(), again, @retry)
+        {:ok, %{s | retained: [{filter, options, cursor} | others]}}
     end
-
-    {:ok, s}
   end
 
   def handle_info(_message, s), do: {:ok, s}

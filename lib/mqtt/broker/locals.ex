@@ -45,4 +45,6 @@ defmodule MQTT.Broker.Locals do
     {process, monitors} = Map.pop!(s.monitors, monitor)
     {:noreply, %{s | locals: Map.delete(s.locals, process), monitors: monitors}}
   end
+
+  def handle_info(_, s), do: {:noreply, s}
 end

@@ -3,12 +3,11 @@ defmodule MQTT.Broker.Sessions do
   # The sessions by client identifier, and their end.
   #
   # A row of the table is {client_id, session, user, generation, info}. Whoever connects raises the
-  # generation before it looks at the session. A session is ended only by deleting the row of a generation, so
-  # never behind the back of a client that has come back: either it has raised the generation, or it
-  # finds nothing and begins anew. The session itself sees to it that one connection has it at a time.
-  #
-  # This process owns the table and watches the connections, so that a session ends also when its
-  # connection was killed.
+  # generation, and tells this process, which owns the table and watches the connections, so that a
+  # session ends also when its connection was killed. It ends when none is left of those that have
+  # opened it, whichever of them has attached to it, by deleting the row of the last generation: a
+  # client that has come back meanwhile has either raised it, or finds nothing and begins anew. The
+  # session itself sees to it that one connection has it at a time.
 
   use GenServer
 
@@ -33,8 +32,8 @@ defmodule MQTT.Broker.Sessions do
           {:ok, Session.t(), :new | :old} | {:error, :client_identifier_not_valid}
   def open(context, client_id, user, info) do
     case :ets.lookup(context.clients, client_id) do
-      [{_, _, ^user, _, _}] ->
-        enter(context, client_id, user, info)
+      [{_, session, ^user, generation, _}] ->
+        enter(context, {client_id, session, user, generation}, info)
 
       [] ->
         row = {client_id, Session.new(context.session), user, 0, nil}
@@ -47,43 +46,24 @@ defmodule MQTT.Broker.Sessions do
     end
   end
 
-  defp enter(context, client_id, user, info) do
-    generation = :ets.update_counter(context.clients, client_id, {4, 1})
+  # Unless it was ended in between, or opened by another connection.
+  defp enter(context, {client_id, session, user, generation}, info) do
+    row = {client_id, session, user, generation, :_}
+    next = {{client_id, session, {:const, user}, generation + 1, {:const, info}}}
 
-    case :ets.lookup(context.clients, client_id) do
-      [{_, session, ^user, _, _}] ->
-        true = :ets.update_element(context.clients, client_id, {5, info})
-        GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation})
-        {:ok, session, if(generation == 1, do: :new, else: :old)}
+    case :ets.select_replace(context.clients, [{row, [], [next]}]) do
+      1 ->
+        GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation + 1})
+        {:ok, session, if(generation == 0, do: :new, else: :old)}
 
-      _ ->
+      0 ->
         open(context, client_id, user, info)
     end
-  rescue
-    # It was ended in between.
-    ArgumentError -> open(context, client_id, user, info)
   end
 
   @doc "How many clients are connected."
   @spec connected(Context.t()) :: non_neg_integer
-  def connected(context), do: GenServer.call(context.sessions, :connected)
-
-  # Unless somebody has opened it since.
-  defp finish(context, client_id, session, generation) do
-    row = {client_id, session, :_, generation, :_}
-
-    if :ets.select_delete(context.clients, [{row, [], [true]}]) == 1 do
-      _ = Router.leave(context.router, session)
-      ended(client_id, context.hooks)
-    end
-  end
-
-  # Not in this process, which has others to see to.
-  defp ended(client_id, %{handle_event: handle, args: args}) do
-    Task.start(fn -> handle.(:session_ended, %{client_id: client_id}, args) end)
-  end
-
-  defp ended(_client_id, _hooks), do: :ok
+  def connected(context), do: :ets.lookup_element(context.processes, :connected, 2)
 
   @impl true
   def init(options) do
@@ -106,9 +86,10 @@ defmodule MQTT.Broker.Sessions do
         session: options.session
       }
 
+      true = :ets.insert(context.processes, {:connected, 0})
       Context.put(context)
       _ = Process.send_after(self(), :expire, @expire_every)
-      state = %{context: context, timeout: options.takeover_timeout, opened: %{}, current: %{}}
+      state = %{context: context, timeout: options.takeover_timeout, opened: %{}, clients: %{}}
       {:ok, state}
     else
       {:error, sentence} -> {:stop, {:shutdown, sentence}}
@@ -118,57 +99,54 @@ defmodule MQTT.Broker.Sessions do
   defp read(nil, _load), do: {:ok, nil}
   defp read(path, load), do: load.(path)
 
-  # opened: of each connection by its monitor; current: the last connection of a client
+  # opened: the client of each connection, by its monitor
+  # clients: by client identifier, those who have opened its session and have not ended, the last
+  # generation, and the timer of a session that nobody has
   @impl true
   def handle_cast({:opened, pid, client_id, session, generation}, s) do
     monitor = Process.monitor(pid)
-    # The one before ends by itself, unless a callback keeps it.
-    with %{^client_id => {before, _}} when s.timeout != :infinity <- s.current,
-         do: Process.send_after(self(), {:stuck, before, session}, s.timeout)
+    client = Map.get(s.clients, client_id, %{pids: [], generation: 0, timer: nil})
+    _ = client.timer && Process.cancel_timer(client.timer)
 
-    {:noreply,
-     %{
-       s
-       | opened: Map.put(s.opened, monitor, {client_id, session, generation}),
-         current: Map.put(s.current, client_id, {pid, monitor})
-     }}
+    # The others end by themselves, unless a callback keeps them.
+    if client.pids != [] and s.timeout != :infinity,
+      do: Process.send_after(self(), {:stuck, client.pids, session}, s.timeout)
+
+    client = %{
+      pids: [pid | client.pids],
+      generation: max(generation, client.generation),
+      timer: nil
+    }
+
+    opened = Map.put(s.opened, monitor, {client_id, session})
+    count(%{s | opened: opened, clients: Map.put(s.clients, client_id, client)})
   end
 
   @impl true
-  def handle_call(:connected, _from, s), do: {:reply, map_size(s.current), s}
+  def handle_info({:DOWN, monitor, _, pid, _}, s) do
+    {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
+    client = Map.fetch!(s.clients, client_id)
+    client = %{client | pids: List.delete(client.pids, pid)}
+    count(left(client, client_id, session, %{s | opened: opened}))
+  end
 
-  @impl true
-  def handle_info({:DOWN, monitor, _, _, _}, s) do
-    {{client_id, session, generation} = ended, opened} = Map.pop!(s.opened, monitor)
+  def handle_info({:stuck, pids, session}, s) do
+    for pid <- pids, Session.info(session).connection != pid, do: Process.exit(pid, :kill)
+    {:noreply, s}
+  end
 
-    case Session.info(session).expiry_interval do
-      0 -> finish(s.context, client_id, session, generation)
-      :infinity -> :ok
-      seconds -> later(seconds * 1_000, ended)
+  def handle_info({:end, client_id, session, generation, left}, s) do
+    case s.clients do
+      %{^client_id => %{generation: ^generation, pids: []} = client} when left == 0 ->
+        {:noreply, finish(client, client_id, session, s)}
+
+      %{^client_id => %{generation: ^generation, pids: []} = client} ->
+        {:noreply, later(client, client_id, session, left, s)}
+
+      # Somebody has come back.
+      _ ->
+        {:noreply, s}
     end
-
-    current =
-      case s.current do
-        %{^client_id => {_, ^monitor}} -> Map.delete(s.current, client_id)
-        current -> current
-      end
-
-    {:noreply, %{s | opened: opened, current: current}}
-  end
-
-  def handle_info({:stuck, pid, session}, s) do
-    if Session.info(session).connection != pid, do: Process.exit(pid, :kill)
-    {:noreply, s}
-  end
-
-  def handle_info({:end, {client_id, session, generation}, 0}, s) do
-    finish(s.context, client_id, session, generation)
-    {:noreply, s}
-  end
-
-  def handle_info({:end, opened, left}, s) do
-    later(left, opened)
-    {:noreply, s}
   end
 
   def handle_info(:expire, s) do
@@ -179,9 +157,46 @@ defmodule MQTT.Broker.Sessions do
 
   def handle_info(_, s), do: {:noreply, s}
 
-  defp later(milliseconds, opened) do
+  defp left(%{pids: []} = client, client_id, session, s) do
+    case Session.info(session).expiry_interval do
+      0 -> finish(client, client_id, session, s)
+      :infinity -> %{s | clients: Map.delete(s.clients, client_id)}
+      seconds -> later(client, client_id, session, seconds * 1_000, s)
+    end
+  end
+
+  defp left(client, client_id, _session, s),
+    do: %{s | clients: Map.put(s.clients, client_id, client)}
+
+  defp later(client, client_id, session, milliseconds, s) do
     now = min(milliseconds, @longest)
-    Process.send_after(self(), {:end, opened, milliseconds - now}, now)
+    message = {:end, client_id, session, client.generation, milliseconds - now}
+    client = %{client | timer: Process.send_after(self(), message, now)}
+    %{s | clients: Map.put(s.clients, client_id, client)}
+  end
+
+  # Unless somebody has opened it since, whom this process will hear of.
+  defp finish(client, client_id, session, s) do
+    row = {client_id, session, :_, client.generation, :_}
+
+    if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
+      _ = Router.leave(s.context.router, session)
+      ended(client_id, s.context.hooks)
+    end
+
+    %{s | clients: Map.delete(s.clients, client_id)}
+  end
+
+  # Not in this process, which has others to see to.
+  defp ended(client_id, %{handle_event: handle, args: args}) do
+    Task.start(fn -> handle.(:session_ended, %{client_id: client_id}, args) end)
+  end
+
+  defp ended(_client_id, _hooks), do: :ok
+
+  defp count(s) do
+    true = :ets.insert(s.context.processes, {:connected, map_size(s.opened)})
+    {:noreply, s}
   end
 
   @impl true

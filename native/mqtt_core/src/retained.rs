@@ -31,7 +31,7 @@
 mod skip;
 
 use crate::Millis;
-use core::ops::Bound;
+use core::ops::{Bound, ControlFlow};
 use skip::{Pattern, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -182,6 +182,21 @@ impl<M> Retained<M> {
         now: Millis,
         mut f: impl FnMut(&str, &M),
     ) -> Option<Cursor> {
+        self.matching_while(filter, from, at_most, now, |topic, message| {
+            f(topic, message);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`matching`](Self::matching), until the call says that it is enough, behind that message.
+    pub fn matching_while(
+        &self,
+        filter: &str,
+        from: Option<&Cursor>,
+        at_most: usize,
+        now: Millis,
+        mut f: impl FnMut(&str, &M) -> ControlFlow<()>,
+    ) -> Option<Cursor> {
         let pattern = Pattern::new(filter);
         let mut start = match from {
             Some(Cursor(from)) => from.as_ref().map(|topic| &**topic),
@@ -206,7 +221,11 @@ impl<M> Retained<M> {
                 last = Some(topic);
                 match pattern.step(topic, &mut next) {
                     Step::Match if entry.has_expired(now) => {}
-                    Step::Match => f(topic, &entry.message),
+                    Step::Match => {
+                        if f(topic, &entry.message).is_break() {
+                            return Some(Cursor(Bound::Excluded(Arc::clone(topic))));
+                        }
+                    }
                     Step::Next => {}
                     Step::Skip => break,
                     Step::End => return None,

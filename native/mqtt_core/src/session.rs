@@ -370,11 +370,13 @@ impl Session {
         });
         let mut sent: Vec<_> = sent.collect();
         sent.sort_unstable_by_key(|(number, _)| *number);
-        let waiting = std::mem::take(&mut self.queue);
-        sent.into_iter()
-            .map(|(_, message)| message)
-            .chain(waiting.into_iter().filter(|message| message.group.is_some()))
-            .collect()
+        // What is not a group's stays.
+        let (of_groups, others): (VecDeque<_>, _) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|message| message.group.is_some());
+        self.queue = others;
+        self.bytes -= of_groups.iter().map(Message::size).sum::<usize>();
+        sent.into_iter().map(|(_, message)| message).chain(of_groups).collect()
     }
 
     /// Drops what is of no more use or has waited longest, if there is no room otherwise. Says whether there is.

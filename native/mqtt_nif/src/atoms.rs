@@ -157,6 +157,7 @@ rustler::atoms! {
     new,
     replaced,
     other_router,
+    quota_exceeded,
     done,
     sessions,
     subscriptions,

@@ -20,11 +20,17 @@ use std::sync::Arc;
 /// Payloads from this size on are written from where they lie.
 const BORROW: usize = 4 * 1024;
 /// What a call does: so much for each connection, more for one that is written to and for its bytes.
-const MAX_COST: usize = 512 * 1024;
-const COST: usize = 512;
+pub(crate) const MAX_COST: usize = 512 * 1024;
+pub(crate) const COST: usize = 512;
 const COST_OF_WRITE: usize = 8 * 1024;
 /// To so many connections what was corked is written at once.
 const FEW: usize = 4;
+
+/// What it takes to send a message with so many bytes to a connection, at most.
+pub(crate) fn cost(size: usize) -> usize {
+    let written = size >= BORROW || !writers::exist();
+    2 * COST + size + if written { COST_OF_WRITE } else { 0 }
+}
 
 /// Publishes a message to the connections of a list, as many as one call may: `{:ok, failed}`, `{:more,
 /// connections, failed}`, or `{:error, {:invalid, reason}}`. Those that it was not sent to come before
@@ -94,7 +100,7 @@ impl<'p> Sent<'_, 'p> {
         qos > Qos::AtMostOnce
     }
 
-    fn payload(&self) -> &'p [u8] {
+    pub(crate) fn payload(&self) -> &'p [u8] {
         match self {
             Self::Shared(broadcast) => broadcast.payload(),
             Self::Alone(publish) => publish.payload,
@@ -129,6 +135,17 @@ impl<'a> Sender<'a> {
     /// Whether a call has done as much as it may.
     pub(crate) fn is_done(&self) -> bool {
         self.cost >= MAX_COST
+    }
+
+    /// Counts something else that a call did.
+    pub(crate) fn charge(&mut self, cost: usize) {
+        self.cost += cost;
+    }
+
+    /// Goes on where a call does not count.
+    pub(crate) fn restart(&mut self) {
+        writers::give(self.env, std::mem::take(&mut self.corked), false);
+        self.cost = 0;
     }
 
     /// Has written what was corked, or if it is on `hold` once `writers_tell` is called.

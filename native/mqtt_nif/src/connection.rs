@@ -127,6 +127,7 @@ impl Connection {
             // The application may keep the connection for as long as it likes.
             input.input = Input::new(Vec::new());
             input.answers = Vec::new();
+            (input.route, input.routing) = (None, Routing::default());
             match (&input.socket, input.selected) {
                 (Some(socket), true) => (Some(socket.as_raw_fd()), None),
                 _ => (None, input.socket.take()),
@@ -313,6 +314,12 @@ fn receive<'a>(
         drop(input);
         let mut sender = Sender::new(env, batch.now());
         answers = routing.deliver(&mut sender);
+        // What ends the connection is behind all of it. There is more than a call delivers only of a message
+        // behind which nothing was read, unless its bytes were fed.
+        while !routing.is_empty() && (matches!(next, Next::Close(_)) || !batch.is_empty()) {
+            sender.restart();
+            answers.append(&mut routing.deliver(&mut sender));
+        }
         sender.finish_batch();
         let Ok(again) = connection.input.lock() else { return panicked(env) };
         input = again;
@@ -388,7 +395,8 @@ impl InputSide {
         };
         session.looked_at();
         let mut peer = Peer { connection: &mut self.state, session: &mut session };
-        batch.routing = self.route.take().map(|route| (route, std::mem::take(&mut self.routing)));
+        let routing = std::mem::take(&mut self.routing).begin();
+        batch.routing = self.route.take().map(|route| (route, routing));
         let next = read(&mut self.input, &mut peer, self.socket.as_deref(), batch);
         if let Some((route, routing)) = batch.routing.take() {
             (self.route, self.routing) = (Some(route), routing);

@@ -144,7 +144,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether nothing waits for an answer.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let routed = self.routing.as_ref().is_some_and(|(_, routing)| !routing.is_empty());
         self.events.is_empty() && !routed
     }

@@ -184,9 +184,9 @@ impl Output {
         self.is_flushing() && (self.options.slow_peer == SlowPeer::Block || too_long)
     }
 
-    /// Whether so much waits that who can wait had better.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.queue.len() >= self.options.queue_limit / 2
+    /// How many further bytes may wait before messages of QoS 0 are dropped.
+    pub(crate) fn room(&self) -> usize {
+        self.options.queue_limit.saturating_sub(self.queue.len())
     }
 
     /// Whether anything waits to be written, in which case the owner is told when it is.

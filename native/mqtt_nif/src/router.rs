@@ -14,11 +14,14 @@ use mqtt_core::router::{Strategy, Subscribed, Subscription};
 use mqtt_core::{self as core, check_publish};
 use rustler::{Atom, Encoder, Env, NifResult, Resource, ResourceArc, Term};
 use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Retained messages that a call looks at.
 const LOOKED_AT: usize = 256;
+/// The bytes of those that it sends, from which on no further one is.
+const PAGE: usize = 64 * 1024;
 
 /// A router behind a term.
 pub(crate) struct RouterResource(Arc<Hub>);
@@ -73,6 +76,7 @@ fn router_subscribe<'a>(
     let subscribed = router.0.subscribe(session.shared(), env.pid(), filter, shared, subscription);
     Ok(match subscribed {
         Ok(subscribed) => answer(subscribed).encode(env),
+        Err(NotSubscribed::Full) => env.error_tuple(atoms::quota_exceeded()),
         Err(NotSubscribed::TakenOver) => env.error_tuple(atoms::session_taken_over()),
         Err(NotSubscribed::OtherRouter) => env.error_tuple(atoms::other_router()),
     })
@@ -111,12 +115,13 @@ fn option<'a, T: rustler::Decoder<'a>>(options: Term<'a>, key: Atom) -> NifResul
 /// Says whether there was such a subscription.
 #[rustler::nif]
 fn router_unsubscribe(
+    env: Env<'_>,
     router: ResourceArc<RouterResource>,
     session: ResourceArc<SessionResource>,
     filter: &str,
     shared: bool,
 ) -> bool {
-    router.0.unsubscribe(session.shared(), filter, shared)
+    router.0.unsubscribe(session.shared(), env.pid(), filter, shared)
 }
 
 /// Forgets a session and its subscriptions, and says how many these were.
@@ -196,19 +201,23 @@ fn router_send_retained<'a>(
     let subscription = subscription(options)?;
     let connection = handle.connection();
     let now = clock::now();
-    let room = {
+    let (messages, mut bytes) = {
         let Ok(mut input) = connection.input.lock() else { return Ok(atoms::done().encode(env)) };
         let Some((_, session)) = input.connected() else { return Ok(atoms::done().encode(env)) };
-        let output = connection.output();
-        if output.is_crowded() { 0 } else { session.room().min(LOOKED_AT) }
+        // What waits already is sent first, and others need room as well.
+        let messages = if session.is_waiting() { 0 } else { session.room().div_ceil(2) };
+        (messages.min(LOOKED_AT), connection.output().room() / 2)
     };
-    if room == 0 {
+    if messages == 0 || bytes == 0 {
         return Ok((atoms::wait(), cursor).encode(env));
     }
+    bytes = bytes.min(PAGE);
     let mut found = Vec::new();
     let cursor = cursor.as_ref().map(|cursor| &cursor.0);
-    let next = router.0.retained().matching(filter, cursor, room, now, |_, message| {
+    let next = router.0.retained().matching_while(filter, cursor, messages, now, |_, message| {
         found.push(message.clone());
+        bytes = bytes.saturating_sub(message.size());
+        go_on(bytes > 0)
     });
     let mut sender = Sender::new(env, now);
     for message in found {
@@ -228,6 +237,10 @@ fn router_send_retained<'a>(
     })
 }
 
+fn go_on(there_is_room: bool) -> ControlFlow<()> {
+    if there_is_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
 /// Some of the retained messages that a filter matches, as `{topic, payload, options}`, and the cursor of the others or
 /// `:done`.
 #[rustler::nif]
@@ -240,8 +253,11 @@ fn router_retained<'a>(
     let mut found = Vec::new();
     let now = clock::now();
     let cursor = cursor.as_ref().map(|cursor| &cursor.0);
-    let next = router.0.retained().matching(filter, cursor, LOOKED_AT, now, |_, message| {
+    let mut bytes = PAGE;
+    let next = router.0.retained().matching_while(filter, cursor, LOOKED_AT, now, |_, message| {
         found.push(message.clone());
+        bytes = bytes.saturating_sub(message.size());
+        go_on(bytes > 0)
     });
     let found = found.iter().filter_map(|message| message_term(env, message, now)).collect();
     let next = match next {

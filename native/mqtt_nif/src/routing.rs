@@ -5,19 +5,22 @@
 //! be held; it then goes to one after the other without either. A session that has a connection gets it
 //! there, another keeps it.
 //!
-//! The lock of the tables comes behind a connection's `input` and before that of a session; that of the
-//! retained messages is held alone.
+//! The lock of the tables, and that of the retained messages, come behind a connection's `input` and behind that of a
+//! session, which a publisher holds while it is found out whom its message goes to. Under them no other is taken.
 
 use crate::atoms;
-use crate::broadcast::{Sender, Sent};
+use crate::broadcast::{self, MAX_COST, Sender, Sent};
 use crate::local::Local;
-use crate::session::{SharedSession, lock};
-use mqtt_codec::{PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode};
+use crate::session::{Shared, SharedSession, lock};
+use mqtt_codec::{
+    PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode, RetainHandling,
+    SubscriptionOptions,
+};
 use mqtt_core::retained::{Retained, RetainedLimits};
 use mqtt_core::router::{
     GroupId, Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription,
 };
-use mqtt_core::{Broadcast, Message, Millis, Rules};
+use mqtt_core::{Broadcast, Granted, Message, Millis, Rules};
 use rustler::LocalPid;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,9 +30,8 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
-/// From so many deliveries on, no further message is read before these are done. So only the last one can
-/// go to more than a call delivers to.
-const MANY: usize = 512;
+/// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
+const WORK: usize = 32;
 
 /// Expired messages that are looked for when there is no room for another.
 const EXPIRED: usize = 64;
@@ -70,8 +72,27 @@ pub(crate) struct Subscriber {
     id: SubscriberId,
 }
 
+impl Subscriber {
+    /// The router, unless it is gone, and the number.
+    fn of(&self) -> Option<(Arc<Hub>, SubscriberId)> {
+        Some((self.hub.upgrade()?, self.id))
+    }
+}
+
+/// What the session knows of a subscription.
+fn granted(subscription: Subscription) -> Granted {
+    let Subscription { qos, no_local, retain_as_published, identifier } = subscription;
+    let retain_handling = RetainHandling::default();
+    Granted {
+        options: SubscriptionOptions { qos, no_local, retain_as_published, retain_handling },
+        identifier: identifier.map(NonZeroU32::get),
+    }
+}
+
 /// A subscription that is not added, because of the session.
 pub(crate) enum NotSubscribed {
+    /// It has as many as it may.
+    Full,
     /// It is another router's.
     OtherRouter,
     /// Another connection has it.
@@ -107,19 +128,15 @@ impl Hub {
     }
 
     /// The number of a session, which it keeps until it [leaves](Self::leave); none if it is another
-    /// router's.
+    /// router's. Both are locked.
     fn join(
         self: &Arc<Self>,
         tables: &mut Tables,
+        shared: &mut Shared,
         session: &SharedSession,
     ) -> Option<SubscriberId> {
-        let mut shared = lock(session);
-        if let Some(subscriber) = &shared.subscriber {
-            return subscriber
-                .hub
-                .upgrade()
-                .filter(|hub| Arc::ptr_eq(hub, self))
-                .map(|_| subscriber.id);
+        if let Some((hub, id)) = shared.subscriber.as_ref().and_then(Subscriber::of) {
+            return Arc::ptr_eq(&hub, self).then_some(id);
         }
         let id = tables.add(Receiver::Session(session.clone()));
         shared.subscriber = Some(Subscriber { hub: Arc::downgrade(self), id });
@@ -127,10 +144,13 @@ impl Hub {
     }
 
     /// The number of a session that is known.
+    fn known(self: &Arc<Self>, shared: &Shared) -> Option<SubscriberId> {
+        let (hub, id) = shared.subscriber.as_ref()?.of()?;
+        Arc::ptr_eq(&hub, self).then_some(id)
+    }
+
     pub(crate) fn id_of(self: &Arc<Self>, session: &SharedSession) -> Option<SubscriberId> {
-        let shared = lock(session);
-        let subscriber = shared.subscriber.as_ref()?;
-        subscriber.hub.upgrade().filter(|hub| Arc::ptr_eq(hub, self)).map(|_| subscriber.id)
+        self.known(&lock(session))
     }
 
     /// Makes the session of a connection known. With one that has begun anew, its subscriptions go.
@@ -139,9 +159,10 @@ impl Hub {
         session: &SharedSession,
         rules: Option<Rules>,
     ) -> Option<Route> {
+        let mut shared = lock(session);
         let mut tables = self.tables_mut();
-        let publisher = self.join(&mut tables, session)?;
-        if lock(session).is_clean() {
+        let publisher = self.join(&mut tables, &mut shared, session)?;
+        if shared.take_begun() {
             tables.router.remove(publisher);
         }
         Some(Route { hub: self.clone(), publisher, rules })
@@ -156,11 +177,15 @@ impl Hub {
         is_shared: bool,
         subscription: Subscription,
     ) -> Result<Subscribed, NotSubscribed> {
-        let mut tables = self.tables_mut();
-        let id = self.join(&mut tables, session).ok_or(NotSubscribed::OtherRouter)?;
-        // Under the lock, so that a connection that takes it over finds all that is to be removed.
-        if lock(session).owner().is_some_and(|owner| owner != caller) {
+        let mut shared = lock(session);
+        if shared.owner().is_some_and(|owner| owner != caller) {
             return Err(NotSubscribed::TakenOver);
+        }
+        let mut tables = self.tables_mut();
+        let id = self.join(&mut tables, &mut shared, session).ok_or(NotSubscribed::OtherRouter)?;
+        // It has room for so many. SUBACK says the same again.
+        if !shared.session().subscribe(filter, granted(subscription)) {
+            return Err(NotSubscribed::Full);
         }
         Ok(tables.router.subscribe(filter, is_shared, id, subscription))
     }
@@ -168,10 +193,16 @@ impl Hub {
     pub(crate) fn unsubscribe(
         self: &Arc<Self>,
         session: &SharedSession,
+        caller: LocalPid,
         filter: &str,
         is_shared: bool,
     ) -> bool {
-        let Some(id) = self.id_of(session) else { return false };
+        let mut shared = lock(session);
+        if shared.owner().is_some_and(|owner| owner != caller) {
+            return false;
+        }
+        let Some(id) = self.known(&shared) else { return false };
+        shared.session().unsubscribe(filter);
         self.tables_mut().router.unsubscribe(filter, is_shared, id)
     }
 
@@ -183,19 +214,20 @@ impl Hub {
         sender: &mut Sender<'_>,
     ) -> usize {
         let (count, messages) = {
-            let mut tables = self.tables_mut();
-            let Some(id) = self.id_of(session) else { return 0 };
             let mut shared = lock(session);
+            let Some(id) = self.known(&shared) else { return 0 };
             shared.subscriber = None;
-            let messages = shared.session().take_of_groups();
-            drop(shared);
-            (tables.remove(id), messages)
+            let count = self.tables_mut().remove(id);
+            (count, shared.session().take_of_groups())
         };
         for message in messages {
             let Some(group) = message.group().map(GroupId::from_number) else { continue };
             let to = self.tables().to_group(group, 0, &message.publish());
             if let Some(to) = to {
-                Routed::to_one(message, to).deliver(sender);
+                let mut routed = Routed::to_one(message, to);
+                while !routed.deliver(sender) {
+                    sender.restart();
+                }
             }
         }
         count
@@ -238,24 +270,26 @@ impl Hub {
     ) -> Routed {
         self.received.fetch_add(1, Ordering::Relaxed);
         let mut message = publish.retain.then(|| copy(publish, now));
-        if let Some(message) = &message
-            && !self.retain(publish.topic, message, now)
-        {
-            return Routed::nowhere(publish, ReasonCode::QUOTA_EXCEEDED);
-        }
-        let deliveries = MATCHES.with_borrow_mut(|matches| {
+        let retained =
+            message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
+        let (deliveries, work) = MATCHES.with_borrow_mut(|matches| {
             let tables = self.tables();
             tables.router.matches(publish.topic, publisher, matches);
-            tables.deliveries(matches, publish, publisher)
+            (tables.deliveries(matches, publish, publisher), matches.work())
         });
         if deliveries.is_empty() {
-            return Routed::nowhere(publish, ReasonCode::NO_MATCHING_SUBSCRIBERS);
+            let reason = if retained {
+                ReasonCode::NO_MATCHING_SUBSCRIBERS
+            } else {
+                ReasonCode::QUOTA_EXCEEDED
+            };
+            return Routed { work, ..Routed::nowhere(publish, reason) };
         }
         self.sent.fetch_add(deliveries.len(), Ordering::Relaxed);
         // Most that nobody gets are not copied.
         let message = message.take().or_else(|| Some(copy(publish, now)));
         let is_answered = publish.qos > Qos::AtMostOnce;
-        Routed { message, deliveries, next: 0, is_answered, reason: ReasonCode::SUCCESS }
+        Routed { message, deliveries, next: 0, work, is_answered, reason: ReasonCode::SUCCESS }
     }
 
     /// Says whether there is room.
@@ -314,7 +348,7 @@ impl Tables {
     /// The member of a group that a message goes to.
     fn to_group(&self, group: GroupId, key: u64, publish: &Publish<'_>) -> Option<To> {
         let load = |id: SubscriberId| match self.subscriber(id)? {
-            Receiver::Session(session) => lock(session).load(),
+            Receiver::Session(session) => session.load(),
             Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
         };
         let chosen = self.router.choose(group, key, None, load)?;
@@ -362,6 +396,8 @@ pub(crate) fn adapted(
     let mut properties = PropertiesBuf::default();
     for property in message.publish().properties.iter() {
         match (property, message.seconds_left(now)) {
+            // Of the member of a group that had it before.
+            (Property::SubscriptionIdentifier(_), _) => {}
             (Property::MessageExpiryInterval(_), Some(seconds)) => {
                 properties.push(&Property::MessageExpiryInterval(seconds))?;
             }
@@ -392,8 +428,9 @@ impl Route {
         } else {
             self.hub.route(publish, Some(self.publisher), now)
         };
+        let size = publish.topic.len() + publish.payload.len();
+        routing.cost += WORK * routed.work + routed.len() * broadcast::cost(size);
         if routed.is_answered || routed.len() > 0 {
-            routing.deliveries += routed.len();
             routing.messages.push_back(routed);
         }
     }
@@ -409,7 +446,8 @@ pub(crate) fn is_reserved(topic: &str) -> bool {
 #[derive(Default)]
 pub(crate) struct Routing {
     messages: VecDeque<Routed>,
-    deliveries: usize,
+    /// What it takes to deliver these, as a [`Sender`] counts it, and took to find to whom.
+    cost: usize,
 }
 
 impl Routing {
@@ -417,9 +455,17 @@ impl Routing {
         self.messages.is_empty()
     }
 
+    /// Counts anew, unless there are some of before.
+    pub(crate) fn begin(mut self) -> Self {
+        if self.messages.is_empty() {
+            self.cost = 0;
+        }
+        self
+    }
+
     /// Whether no further message may be taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.deliveries >= MANY
+        self.cost >= MAX_COST / 2
     }
 
     /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
@@ -432,7 +478,6 @@ impl Routing {
             if routed.is_answered {
                 answers.push(routed.reason);
             }
-            self.deliveries -= routed.deliveries.len();
             self.messages.pop_front();
         }
         answers
@@ -446,6 +491,8 @@ pub(crate) struct Routed {
     deliveries: Vec<To>,
     /// The first of them that is not done.
     next: usize,
+    /// What it took to find them.
+    work: usize,
     /// Whether its publisher is told the reason, when these are done.
     is_answered: bool,
     reason: ReasonCode,
@@ -464,12 +511,13 @@ struct To {
 impl Routed {
     fn nowhere(publish: &Publish<'_>, reason: ReasonCode) -> Self {
         let is_answered = publish.qos > Qos::AtMostOnce;
-        Self { message: None, deliveries: Vec::new(), next: 0, is_answered, reason }
+        Self { message: None, deliveries: Vec::new(), next: 0, work: 0, is_answered, reason }
     }
 
     fn to_one(message: Message, to: To) -> Self {
         let (message, deliveries) = (Some(message), vec![to]);
-        Self { message, deliveries, next: 0, is_answered: false, reason: ReasonCode::SUCCESS }
+        let reason = ReasonCode::SUCCESS;
+        Self { message, deliveries, next: 0, work: 0, is_answered: false, reason }
     }
 
     pub(crate) fn reason(&self) -> ReasonCode {
@@ -486,7 +534,7 @@ impl Routed {
         let Some(message) = &self.message else { return true };
         let publish = message.publish();
         let now = sender.now();
-        let expires = message.expires_at().is_some();
+        let adapts = message.expires_at().is_some() || message.group().is_some();
         // By QoS and RETAIN.
         let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
         let alone = self.deliveries.len() == 1;
@@ -498,7 +546,7 @@ impl Routed {
             if alone || !to.identifiers.is_empty() {
                 let mut publish = Publish { qos: to.qos, retain: to.retain, ..publish };
                 let properties;
-                if expires || !to.identifiers.is_empty() {
+                if adapts || !to.identifiers.is_empty() {
                     // What does not fit with the identifiers is not sent.
                     let Ok(other) = adapted(message, &to.identifiers, now) else { continue };
                     properties = other;
@@ -534,8 +582,12 @@ impl To {
     ) {
         let session = match &self.receiver {
             Receiver::Session(session) => session,
-            Receiver::Local(local) => return local.send(&keep(), sender),
+            Receiver::Local(local) => {
+                sender.charge(broadcast::cost(sent.payload().len()));
+                return local.send(&keep(), sender);
+            }
         };
+        sender.charge(broadcast::COST);
         for _ in 0..TRIES {
             let Some(connection) = lock(session).connection() else { break };
             if sender.send(&connection, sent, self.group) != Err(atoms::not_connected()) {
@@ -544,8 +596,8 @@ impl To {
         }
         // A connection that ends may still have the session.
         if self.qos > Qos::AtMostOnce {
-            let _ =
-                lock(session).session().enqueue_shared(keep().of_group(self.group), sender.now());
+            let message = keep().of_group(self.group);
+            lock(session).keep(message, sender.now(), sender.env());
         }
     }
 }

@@ -2,8 +2,8 @@
 //! several connections use one after the other.
 //!
 //! A shared session is touched under its lock by the owner of the connection that has it, and by any
-//! process that puts a message into it. The lock comes behind a connection's `input` and before its
-//! `output`. Whoever attaches last has it; the connection before it then ends.
+//! process that puts a message into it. The lock comes behind a connection's `input`, before its
+//! `output` and before those of a router. Whoever attaches last has it; the connection before it then ends.
 
 use crate::atoms;
 use crate::commands::{Invalid, Message};
@@ -12,10 +12,10 @@ use crate::options::SessionOptions;
 use crate::routing::Subscriber;
 use crate::terms::name;
 use crate::{clock, events, terms};
-use mqtt_core::{self as core, Granted};
+use mqtt_core::{self as core, Granted, Millis};
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, Resource, ResourceArc, Term};
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The number of the next connection that attaches to a session.
@@ -25,7 +25,50 @@ static ATTACHMENTS: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct SessionResource(SharedSession);
 
 /// A session that several connections use one after the other.
-pub(crate) type SharedSession = Arc<Mutex<Shared>>;
+#[derive(Clone)]
+pub(crate) struct SharedSession(Arc<Cell>);
+
+struct Cell {
+    shared: Mutex<Shared>,
+    /// How many messages its client does not have, if it is connected, and otherwise [`OFFLINE`]: what can be known
+    /// without the lock.
+    load: AtomicUsize,
+}
+
+const OFFLINE: usize = usize::MAX;
+
+impl SharedSession {
+    /// How many messages its client does not have, if it is connected.
+    pub(crate) fn load(&self) -> Option<usize> {
+        Some(self.0.load.load(Ordering::Relaxed)).filter(|load| *load != OFFLINE)
+    }
+}
+
+/// A shared session, locked.
+pub(crate) struct Guard<'a> {
+    shared: MutexGuard<'a, Shared>,
+    load: &'a AtomicUsize,
+}
+
+impl Deref for Guard<'_> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut Shared {
+        &mut self.shared
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.load.store(self.shared.load(), Ordering::Relaxed);
+    }
+}
 
 #[rustler::resource_impl]
 impl Resource for SessionResource {}
@@ -42,6 +85,8 @@ pub(crate) struct Shared {
     waiter: Option<LocalPid>,
     /// Whether it began anew with the last one.
     clean: bool,
+    /// Whether it has begun anew and its router has not been told.
+    begun: bool,
 }
 
 /// The connection that has a session, its number, and its owner.
@@ -61,7 +106,7 @@ pub(crate) enum Session {
 /// Access to the session of a connection, for one call.
 pub(crate) enum Access<'a> {
     Own(&'a mut core::Session),
-    Shared(MutexGuard<'a, Shared>),
+    Shared(Guard<'a>),
 }
 
 impl Session {
@@ -118,6 +163,7 @@ impl SessionResource {
             accept(&mut shared.session, clean)?;
             shared.told = false;
             shared.clean = clean;
+            shared.begun |= clean;
             let attached =
                 Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
             (shared.attached.replace(attached), shared.waiter.take(), clean)
@@ -174,19 +220,26 @@ impl Shared {
         self.attached.as_ref()?.connection.upgrade()
     }
 
-    /// Whether it began anew with its last connection.
-    pub(crate) fn is_clean(&self) -> bool {
-        self.clean
-    }
-
     pub(crate) fn session(&mut self) -> &mut core::Session {
         &mut self.session
     }
 
-    /// How many messages its client does not have, if it is connected.
-    pub(crate) fn load(&self) -> Option<usize> {
-        self.attached.as_ref()?;
-        Some(self.session.waiting() + self.session.under_way())
+    fn load(&self) -> usize {
+        if self.attached.is_none() {
+            return OFFLINE;
+        }
+        self.session.waiting() + self.session.under_way()
+    }
+
+    /// Keeps a message that others may have as well. The owner of the connection is told, if one has come meanwhile.
+    pub(crate) fn keep(&mut self, message: core::Message, now: Millis, env: Env<'_>) {
+        let _ = self.session.enqueue_shared(message, now);
+        self.tell_owner(env);
+    }
+
+    /// Whether it has begun anew, for whoever asks first.
+    pub(crate) fn take_begun(&mut self) -> bool {
+        std::mem::take(&mut self.begun)
     }
 
     /// Has the owner of the connection call, if there is one and something for it. The lock is held
@@ -223,8 +276,9 @@ impl DerefMut for Access<'_> {
 
 /// The shared session, also after a panic, which cannot have left it half changed in a way that
 /// matters: the connection that had it is closed.
-pub(crate) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock(session: &SharedSession) -> Guard<'_> {
+    let shared = session.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+    Guard { shared, load: &session.0.load }
 }
 
 pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
@@ -235,8 +289,10 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
         told: false,
         waiter: None,
         clean: false,
+        begun: false,
     };
-    ResourceArc::new(SessionResource(Arc::new(Mutex::new(shared))))
+    let cell = Cell { shared: Mutex::new(shared), load: AtomicUsize::new(OFFLINE) };
+    ResourceArc::new(SessionResource(SharedSession(Arc::new(cell))))
 }
 
 /// A session that nobody has used.

@@ -87,6 +87,12 @@ impl Matches {
         self.entries.is_empty()
     }
 
+    /// What it took to find them: the nodes of the tree and the subscriptions that were looked at.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        1 + self.front.visited + self.entries.len()
+    }
+
     /// The groups of shared subscriptions, a member of each of which gets the message as well.
     #[must_use]
     pub fn groups(&self) -> &[GroupId] {

@@ -41,6 +41,8 @@ impl Node {
 /// What a walk needs, to be used again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Front {
+    /// How many nodes the last walk looked at.
+    pub(super) visited: usize,
     now: Vec<u32>,
     next: Vec<u32>,
 }
@@ -102,8 +104,9 @@ impl Trie {
     /// all nodes that match so far, each of which can be reached in one way only.
     pub(super) fn walk(&self, topic: &str, front: &mut Front, mut found: impl FnMut(u32)) {
         let Some(root) = self.nodes.get(ROOT) else { return };
-        let Front { now, next } = front;
+        let Front { now, next, visited } = front;
         now.clear();
+        *visited = 0;
         let mut levels = topic.as_bytes().split(|&byte| byte == b'/');
         if topic.starts_with('$') {
             // No wildcard in its first level matches [MQTT-4.7.2-1].
@@ -118,6 +121,7 @@ impl Trie {
             }
             let hash = self.seed.text(level);
             next.clear();
+            *visited += now.len();
             for (id, node) in now.iter().filter_map(|&id| Some((id, self.nodes.get(id)?))) {
                 if node.below != NONE {
                     found(node.below);
