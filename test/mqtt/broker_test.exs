@@ -182,6 +182,31 @@ defmodule MQTT.BrokerTest do
       for _ <- clients, do: assert_receive(:sent)
     end
 
+    test "reach all connected subscribers, also if the publisher goes at once" do
+      {_, port} = broker()
+      payload = :binary.copy("x", 5_000)
+
+      subscribers =
+        for n <- 1..150, do: V4.subscribed(V4.connected(port, "subscriber #{n}"), [{"t", 0}])
+
+      client = V5.connected(port, "client")
+      send_bytes(client, [V5.publish("t", payload), V5.publish("t", payload), <<0xE0, 0>>])
+      assert_closed(client)
+      packet = V4.publish("t", payload)
+
+      for subscriber <- subscribers,
+          do: assert(recv_bytes(subscriber, 2 * byte_size(packet)) == packet <> packet)
+
+      # So much that one call delivers only a part, also where the client breaks the protocol behind it.
+      client = V5.connected(port, "client")
+      send_bytes(client, [for(_ <- 1..3, do: V5.publish("t", payload)), <<0x00, 0x00>>])
+      V5.assert_ended(client, [0x81])
+      packets = String.duplicate(packet, 3)
+
+      for subscriber <- subscribers,
+          do: assert(recv_bytes(subscriber, byte_size(packets)) == packets)
+    end
+
     test "that are large come as they went" do
       {_, port} = broker()
       client = V4.subscribed(V4.connected(port, "client"), [{"t", 1}])
@@ -244,6 +269,47 @@ defmodule MQTT.BrokerTest do
       assert {:publish, 0x31, "t", nil, "kept", []} = V5.recv_packet(client)
     end
 
+    test "are not sent any more behind UNSUBACK" do
+      {name, port} = broker(max_session_messages: 10)
+      for n <- 1..100, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      client = V5.connected(port, "client", 0x02, [], <<0x21, 2::16>>)
+      send_bytes(client, V5.subscribe(1, [{"t/#", 1}]))
+      assert {:suback, 1, [1], _} = V5.recv_packet(client)
+      ids = for _ <- 1..2, do: elem(V5.recv_packet(client), 3)
+      send_bytes(client, V5.unsubscribe(2, ["t/#"]))
+      assert {:unsuback, 2, [0], _} = V5.recv_packet(client)
+      # What was put into the session before may come.
+      assert acknowledge(client, ids, 0) < 10
+    end
+
+    # Until there is nothing more.
+    defp acknowledge(client, ids, count) do
+      for id <- ids, do: send_bytes(client, <<0x40, 2, id::16>>)
+      send_bytes(client, [V5.subscribe(3, [{"other", 0}]), <<0xC0, 0>>])
+
+      more =
+        Stream.repeatedly(fn -> V5.recv_packet(client) end)
+        |> Enum.take_while(&(&1 != :pingresp))
+        |> Enum.filter(&(elem(&1, 0) == :publish))
+
+      case for {:publish, _, _, id, _, _} <- more, do: id do
+        [] when ids == [] -> count
+        ids -> acknowledge(client, ids, count + length(ids))
+      end
+    end
+
+    test "that are large are all sent to a client that reads slowly" do
+      {name, port} = broker(max_queue_bytes: 100_000)
+      payload = :crypto.strong_rand_bytes(20_000)
+      for n <- 1..60, do: Broker.publish(name, "t/#{n}", payload, %{retain: true})
+      client = open(port, recbuf: 4_096)
+      send_bytes(client, V4.connect(0x02, ["client"]))
+      assert recv(client) == <<0x20, 2, 0, 0>>
+      V4.subscribed(client, [{"t/#", 0}])
+      topics = for _ <- 1..60, do: elem(V4.recv_publish(client), 1)
+      assert length(Enum.uniq(topics)) == 60
+    end
+
     test "are all sent, however few the client takes at a time" do
       {name, port} = broker(max_session_messages: 50)
       for n <- 1..700, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
@@ -298,6 +364,29 @@ defmodule MQTT.BrokerTest do
       assert got |> List.flatten() |> Enum.sort() == Enum.sort(for n <- 1..30, do: "#{n}")
     end
 
+    test "can have members that publish to their own group" do
+      {_, port} = broker()
+      test = self()
+
+      workers =
+        for n <- 1..2 do
+          worker = V5.connected(port, "worker #{n}")
+          V5.subscribed(worker, [{"$share/g/t", 0}])
+        end
+
+      for worker <- workers do
+        spawn_link(fn ->
+          for n <- 1..50, do: send_bytes(worker, V5.publish(0x32, "t", n, "#{n}"))
+          for _ <- 1..200//1, do: send(test, elem(V5.recv_packet(worker), 0))
+        end)
+        |> Process.unlink()
+      end
+
+      for _ <- 1..100, do: assert_receive(:puback)
+      for _ <- 1..100, do: assert_receive(:publish)
+      Enum.each(workers, &close/1)
+    end
+
     test "go to a member that is offline only when nobody is there" do
       {name, port} = broker()
       offline = V5.with_session(port, "offline")
@@ -335,6 +424,21 @@ defmodule MQTT.BrokerTest do
       eventually(fn -> Broker.info(name, "first") == nil end)
       Broker.publish(name, "t", "5", %{qos: 1})
       assert Enum.map(take(second, 1), &elem(&1, 1)) == ["5"]
+    end
+
+    test "give all that waits, however much it is" do
+      {name, port} = broker()
+      first = V5.subscribed(V5.with_session(port, "first"), [{"$share/g/t", 1}])
+      close(first)
+      eventually(fn -> not Broker.info(name, "first").connected end)
+      padding = :binary.copy("x", 1_000)
+      for n <- 1..1_500, do: Broker.publish(name, "t", "#{n} #{padding}", %{qos: 1})
+      second = V5.subscribed(V5.connected(port, "second"), [{"$share/g/t", 1}])
+      first = V5.connected(port, "first")
+      messages = take(second, 1_500)
+      numbers = for {0x32, payload} <- messages, do: payload |> String.split() |> hd()
+      assert numbers == for(n <- 1..1_500, do: "#{n}")
+      assert_open(first)
     end
 
     test "are filters like others before MQTT 5.0, to which nobody can publish" do
@@ -406,6 +510,56 @@ defmodule MQTT.BrokerTest do
       assert_closed(client)
       eventually(fn -> Broker.clients(name) == [] end)
       eventually(fn -> match?(%{sessions: 0, subscriptions: 0}, Broker.stats(name)) end)
+    end
+
+    test "keep so many subscriptions as they may, and no further one is made" do
+      {name, port} = broker(max_session_subscriptions: 2)
+      client = V5.connected(port, "client")
+      send_bytes(client, V5.subscribe(1, [{"a", 0}, {"b", 0}, {"c", 0}, {"a", 1}]))
+      assert {:suback, 1, [0, 0, 0x97, 1], _} = V5.recv_packet(client)
+      assert %{subscriptions: 2} = Broker.stats(name)
+      assert {:ok, :no_matching_subscribers, 0} = Broker.publish(name, "c", "x")
+    end
+
+    test "do not end with a connection that could not take them" do
+      {name, port} = broker()
+      client = V5.subscribed(V5.connected(port, "client"), [{"t", 0}])
+      # It takes no CONNACK.
+      small = open(port)
+      send_bytes(small, V5.connect(0x02, ["client"], <<0x27, 3::32>>))
+      recv_all(small)
+      assert_open(client)
+      assert {:ok, :success, 1} = Broker.publish(name, "t", "x")
+      assert recv(client) == V5.publish("t", "x")
+      assert %{connected: true} = Broker.info(name, "client")
+      close(client)
+      eventually(fn -> Broker.clients(name) == [] end)
+    end
+
+    test "are taken over from a client that publishes, without harm" do
+      {name, port} = broker()
+      subscriber = V4.subscribed(V4.connected(port, "subscriber"), [{"t", 0}])
+
+      for n <- 1..20 do
+        client = open(port)
+        messages = for m <- 1..50, do: V4.publish("t", "#{n} #{m}")
+        send_bytes(client, [V4.connect(0x00, ["client"]), messages])
+      end
+
+      send_bytes(V4.connected(port, "last"), V4.publish("t", "end"))
+
+      payloads =
+        Stream.repeatedly(fn -> elem(V4.recv_publish(subscriber), 3) end)
+        |> Enum.take_while(&(&1 != "end"))
+
+      # Those of one connection come in their order, without a gap.
+      for {_, of_one} <- Enum.group_by(payloads, &hd(String.split(&1))) do
+        numbers = for payload <- of_one, do: payload |> String.split() |> List.last()
+        assert numbers == Enum.take(for(m <- 1..50, do: "#{m}"), length(numbers))
+      end
+
+      assert_open(V4.connected(port, "another"))
+      assert %{connected: true} = Broker.info(name, "client")
     end
 
     test "are taken over by a second connection, and stay then" do

@@ -357,26 +357,34 @@ impl Session {
         }
     }
 
-    /// Takes the messages that came through groups of shared subscriptions and that another member may get, because the
-    /// session ends: those that wait, and of those that were sent the ones of QoS 1 [MQTT-4.8.2-5].
-    pub fn take_of_groups(&mut self) -> Vec<Message> {
-        let sent = self.slots.iter_mut().filter_map(|slot| match slot {
-            Slot::Sent(number, message)
-                if message.group.is_some() && message.qos == Qos::AtLeastOnce =>
-            {
-                Some((*number, message.clone()))
+    /// The messages that came through groups of shared subscriptions and that another member may get when the session
+    /// ends: of those that were sent the ones of QoS 1 [MQTT-4.8.2-5], and those that wait.
+    #[must_use]
+    pub fn of_groups(&self) -> Vec<Message> {
+        let sent = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Sent(number, message) if message.qos == Qos::AtLeastOnce => {
+                Some((*number, message))
             }
             _ => None,
         });
         let mut sent: Vec<_> = sent.collect();
         sent.sort_unstable_by_key(|(number, _)| *number);
-        // What is not a group's stays.
-        let (of_groups, others): (VecDeque<_>, _) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|message| message.group.is_some());
-        self.queue = others;
-        self.bytes -= of_groups.iter().map(Message::size).sum::<usize>();
-        sent.into_iter().map(|(_, message)| message).chain(of_groups).collect()
+        let sent = sent.into_iter().map(|(_, message)| message);
+        sent.chain(&self.queue).filter(|message| message.group.is_some()).cloned().collect()
+    }
+
+    /// The same, after which those that waited do not wait here any more.
+    pub fn take_of_groups(&mut self) -> Vec<Message> {
+        let taken = self.of_groups();
+        let bytes = &mut self.bytes;
+        self.queue.retain(|message| {
+            let stays = message.group.is_none();
+            if !stays {
+                *bytes -= message.size();
+            }
+            stays
+        });
+        taken
     }
 
     /// Drops what is of no more use or has waited longest, if there is no room otherwise. Says whether there is.

@@ -63,6 +63,13 @@ pub(crate) struct InputSide {
 }
 
 impl InputSide {
+    /// What is needed to accept a client.
+    pub(crate) fn to_accept(
+        &mut self,
+    ) -> (&mut core::Connection, &mut Session, &mut Option<Route>, &mut Routing) {
+        (&mut self.state, &mut self.session, &mut self.route, &mut self.routing)
+    }
+
     /// The state machine and the session, while the client is connected and the session is this
     /// connection's.
     pub(crate) fn connected(&mut self) -> Option<(&mut core::Connection, Access<'_>)> {

@@ -3,7 +3,7 @@
 
 use crate::acl::RulesResource;
 use crate::commands::properties_of;
-use crate::connection::{InputSide, close, panicked};
+use crate::connection::{close, panicked};
 use crate::events::close_reason;
 use crate::handle::Handle;
 use crate::router::RouterResource;
@@ -39,7 +39,7 @@ fn connection_accept<'a>(
         Ok(properties) => properties,
         Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
     };
-    let InputSide { state, session: own, route: own_route, .. } = &mut *input;
+    let (state, own, own_route, routing) = input.to_accept();
     let properties = properties.as_properties();
     let mut connack = Vec::new();
     let mut accept = |session: &mut core::Session, clean| {
@@ -54,7 +54,7 @@ fn connection_accept<'a>(
     };
     if let (Ok(()), Some((router, natively, rules))) = (&accepted, route) {
         let rules = rules.map(|rules| rules.0.clone());
-        let entered = own.shared().and_then(|session| router.hub().enter(session, rules));
+        let entered = own.shared().and_then(|session| router.hub().enter(session, rules, routing));
         let Some(entered) = entered else {
             return env.error_tuple((atoms::bad_action(), atoms::other_router()));
         };

@@ -153,17 +153,20 @@ impl Hub {
         self.known(&lock(session))
     }
 
-    /// Makes the session of a connection known. With one that has begun anew, its subscriptions go.
+    /// Makes the session of a connection known. With one that has begun anew, its subscriptions go, and what it
+    /// had of shared ones is on its way to other members.
     pub(crate) fn enter(
         self: &Arc<Self>,
         session: &SharedSession,
         rules: Option<Rules>,
+        routing: &mut Routing,
     ) -> Option<Route> {
         let mut shared = lock(session);
         let mut tables = self.tables_mut();
         let publisher = self.join(&mut tables, &mut shared, session)?;
-        if shared.take_begun() {
+        if let Some(left) = shared.take_begun() {
             tables.router.remove(publisher);
+            routing.messages.extend(left.into_iter().filter_map(|message| tables.pass_on(message)));
         }
         Some(Route { hub: self.clone(), publisher, rules })
     }
@@ -221,10 +224,8 @@ impl Hub {
             (count, shared.session().take_of_groups())
         };
         for message in messages {
-            let Some(group) = message.group().map(GroupId::from_number) else { continue };
-            let to = self.tables().to_group(group, 0, &message.publish());
-            if let Some(to) = to {
-                let mut routed = Routed::to_one(message, to);
+            let passed_on = self.tables().pass_on(message);
+            if let Some(mut routed) = passed_on {
                 while !routed.deliver(sender) {
                     sender.restart();
                 }
@@ -343,6 +344,13 @@ impl Tables {
             deliveries.extend(self.to_group(group, key, publish));
         }
         deliveries
+    }
+
+    /// A message that came through a group, for another member.
+    fn pass_on(&self, message: Message) -> Option<Routed> {
+        let group = GroupId::from_number(message.group()?);
+        let to = self.to_group(group, 0, &message.publish())?;
+        Some(Routed::to_one(message, to))
     }
 
     /// The member of a group that a message goes to.

@@ -85,8 +85,9 @@ pub(crate) struct Shared {
     waiter: Option<LocalPid>,
     /// Whether it began anew with the last one.
     clean: bool,
-    /// Whether it has begun anew and its router has not been told.
+    /// Whether it has begun anew and its router has not been told, and what is left of shared subscriptions then.
     begun: bool,
+    left: Vec<core::Message>,
 }
 
 /// The connection that has a session, its number, and its owner.
@@ -160,7 +161,9 @@ impl SessionResource {
         let (before, waiter, clean) = {
             let mut shared = lock(&self.0);
             let clean = clean || shared.session.has_ended();
+            let of_groups = if clean { shared.session.of_groups() } else { Vec::new() };
             accept(&mut shared.session, clean)?;
+            shared.left.extend(of_groups);
             shared.told = false;
             shared.clean = clean;
             shared.begun |= clean;
@@ -237,9 +240,9 @@ impl Shared {
         self.tell_owner(env);
     }
 
-    /// Whether it has begun anew, for whoever asks first.
-    pub(crate) fn take_begun(&mut self) -> bool {
-        std::mem::take(&mut self.begun)
+    /// Whether it has begun anew, for whoever asks first, and what is left of shared subscriptions then.
+    pub(crate) fn take_begun(&mut self) -> Option<Vec<core::Message>> {
+        std::mem::take(&mut self.begun).then(|| std::mem::take(&mut self.left))
     }
 
     /// Has the owner of the connection call, if there is one and something for it. The lock is held
@@ -290,6 +293,7 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
         waiter: None,
         clean: false,
         begun: false,
+        left: Vec::new(),
     };
     let cell = Cell { shared: Mutex::new(shared), load: AtomicUsize::new(OFFLINE) };
     ResourceArc::new(SessionResource(SharedSession(Arc::new(cell))))
