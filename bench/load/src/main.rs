@@ -8,7 +8,8 @@
 //! `client` is a connection, `packet` the bytes that are sent on it, encoded beforehand, `timed` those
 //! that tell their time; `workload` has a file for each workload, of which those with many connections
 //! share `peers`, which is the sockets, and `exchange`, `paced` or `cycles`, which say when something is
-//! sent; `latency` is a histogram; `usage` looks at the server's process and the machine.
+//! sent, and `kind`, which is their arguments; `latency` is a histogram; `usage` looks at the server's
+//! process and the machine.
 //!
 //! A workload first runs unmeasured to warm the server up. A message counts once the server has
 //! dealt with it, which the workload makes sure before its interval ends.
