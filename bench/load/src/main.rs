@@ -5,11 +5,11 @@
 //!
 //! # Layout
 //!
-//! `client` is a connection, `packet` the bytes that are sent on it, encoded beforehand, `timed` those
-//! that tell their time; `workload` has a file for each workload, of which those with many connections
-//! share `peers`, which is the sockets, and `exchange`, `paced` or `cycles`, which say when something is
-//! sent, and `kind`, which is their arguments; `latency` is a histogram; `usage` looks at the server's
-//! process and the machine.
+//! `client` is a connection, `packet` the bytes that are sent on it, encoded beforehand, `template` those
+//! that differ a little each time, and `timed` those that tell their time; `workload` has a file for each
+//! workload, of which those with many connections share `peers`, which is the sockets, and `exchange`,
+//! `paced` or `cycles`, which say when something is sent, and `kind`, which is their arguments; `latency`
+//! is a histogram; `usage` looks at the server's process and the machine.
 //!
 //! A workload first runs unmeasured to warm the server up. A message counts once the server has
 //! dealt with it, which the workload makes sure before its interval ends.
@@ -17,6 +17,7 @@
 mod client;
 mod latency;
 mod packet;
+mod template;
 mod timed;
 mod usage;
 mod workload;
