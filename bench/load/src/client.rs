@@ -1,6 +1,7 @@
 //! A connection to the server.
 
-use crate::packet;
+use crate::packet::{self, unexpected};
+use mqtt_codec::{Decoded, Decoder, Packet, Qos, Version};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,17 +12,22 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Client {
     stream: TcpStream,
+    version: Version,
 }
 
 impl Client {
     /// Connects and waits until the server has accepted it.
     pub(crate) fn connect(port: u16, client_id: &str) -> io::Result<Self> {
+        Self::connect_with(Version::V3_1_1, port, client_id)
+    }
+
+    pub(crate) fn connect_with(version: Version, port: u16, client_id: &str) -> io::Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut client = Self { stream };
-        client.write(&packet::connect(client_id))?;
-        client.expect(&packet::CONNACK)?;
+        let mut client = Self { stream, version };
+        client.write(&packet::connect(version, client_id))?;
+        client.expect_packet(packet::is_connack)?;
         Ok(client)
     }
 
@@ -31,8 +37,12 @@ impl Client {
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str) -> io::Result<()> {
-        self.write(&packet::subscribe(filter))?;
-        self.expect(&packet::SUBACK)
+        self.subscribe_at(filter, Qos::AtMostOnce)
+    }
+
+    pub(crate) fn subscribe_at(&mut self, filter: &str, qos: Qos) -> io::Result<()> {
+        self.write(&packet::subscribe(self.version, filter, qos))?;
+        self.expect_packet(|packet| packet::is_suback(packet, qos))
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -47,6 +57,23 @@ impl Client {
             return Err(io::Error::other(format!("expected {bytes:02X?} and got {read:02X?}")));
         }
         Ok(())
+    }
+
+    /// Reads a packet, which has to be such a one, and nothing behind it.
+    fn expect_packet(&mut self, is_right: impl Fn(&Packet<'_>) -> bool) -> io::Result<()> {
+        let decoder = Decoder::new(self.version);
+        let mut read = Vec::new();
+        loop {
+            match decoder.decode(&read).map_err(io::Error::other)? {
+                Decoded::Packet(packet, _) if is_right(&packet) => return Ok(()),
+                Decoded::Packet(..) => return Err(unexpected(&read)),
+                Decoded::Incomplete(size) => {
+                    let had = read.len();
+                    read.resize(size, 0);
+                    self.stream.read_exact(&mut read[had..])?;
+                }
+            }
+        }
     }
 
     /// Writes what can be written at once.

@@ -1,20 +1,20 @@
 //! The packets that are sent, as bytes.
 
 use mqtt_codec::{
-    Connect, Packet, PacketId, Properties, Publish, Qos, Subscribe, SubscriptionOptions,
-    SubscriptionsBuf, Version,
+    Connect, Packet, PacketId, Properties, Publish, Qos, ReasonCode, Subscribe,
+    SubscriptionOptions, SubscriptionsBuf, Version,
 };
 use std::io;
 
+/// That of MQTT 3.1.1, where it has no properties.
 pub(crate) const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-pub(crate) const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
 pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-pub(crate) fn connect(client_id: &str) -> Vec<u8> {
-    encode(&Packet::Connect(Connect {
-        version: Version::V3_1_1,
+pub(crate) fn connect(version: Version, client_id: &str) -> Vec<u8> {
+    let connect = Packet::Connect(Connect {
+        version,
         clean_start: true,
         keep_alive: 60,
         properties: Properties::EMPTY,
@@ -22,7 +22,14 @@ pub(crate) fn connect(client_id: &str) -> Vec<u8> {
         will: None,
         username: None,
         password: None,
-    }))
+    });
+    encode(version, &connect)
+}
+
+/// Whether this accepts a connection, and the server had no session of the client.
+pub(crate) fn is_connack(packet: &Packet<'_>) -> bool {
+    matches!(packet, Packet::Connack(connack)
+        if connack.reason == ReasonCode::SUCCESS && !connack.session_present)
 }
 
 /// A PUBLISH of QoS 0 with any payload. At this QoS a server's has the same bytes.
@@ -37,15 +44,21 @@ pub(crate) fn publish_with(
     packet_id: Option<PacketId>,
     payload: &[u8],
 ) -> Vec<u8> {
-    encode(&Packet::Publish(Publish {
+    let publish = Publish { qos, packet_id, ..message(topic, payload) };
+    encode(Version::V3_1_1, &Packet::Publish(publish))
+}
+
+/// A message of QoS 0.
+pub(crate) fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
+    Publish {
         dup: false,
-        qos,
+        qos: Qos::AtMostOnce,
         retain: false,
         topic,
-        packet_id,
+        packet_id: None,
         properties: Properties::EMPTY,
         payload,
-    }))
+    }
 }
 
 /// Any payload of this size.
@@ -65,17 +78,24 @@ pub(crate) fn ack(first: u8, id: [u8; 2]) -> [u8; ACK_SIZE] {
     [first, 2, id[0], id[1]]
 }
 
-/// A SUBSCRIBE for one filter, which [`SUBACK`] answers.
-pub(crate) fn subscribe(filter: &str) -> Vec<u8> {
-    let mut subscriptions = SubscriptionsBuf::new(Version::V3_1_1);
+/// A SUBSCRIBE for one filter.
+pub(crate) fn subscribe(version: Version, filter: &str, qos: Qos) -> Vec<u8> {
+    let mut subscriptions = SubscriptionsBuf::new(version);
     subscriptions
-        .push(filter, SubscriptionOptions::default())
+        .push(filter, SubscriptionOptions { qos, ..SubscriptionOptions::default() })
         .expect("filters of workloads are valid");
-    encode(&Packet::Subscribe(Subscribe {
+    let subscribe = Packet::Subscribe(Subscribe {
         packet_id: PacketId::MIN,
         properties: Properties::EMPTY,
         subscriptions: subscriptions.as_subscriptions(),
-    }))
+    });
+    encode(version, &subscribe)
+}
+
+/// Whether this answers a [`subscribe`] with what it asks for.
+pub(crate) fn is_suback(packet: &Packet<'_>, qos: Qos) -> bool {
+    matches!(packet, Packet::Suback(suback)
+        if suback.packet_id == PacketId::MIN && suback.codes == [qos as u8])
 }
 
 /// The server does not keep to the protocol.
@@ -84,8 +104,8 @@ pub(crate) fn unexpected(packet: &[u8]) -> io::Error {
     io::Error::other(format!("unexpected packet: {start:02X?}"))
 }
 
-fn encode(packet: &Packet<'_>) -> Vec<u8> {
+pub(crate) fn encode(version: Version, packet: &Packet<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    packet.encode(Version::V3_1_1, &mut bytes).expect("packets of workloads are valid");
+    packet.encode(version, &mut bytes).expect("packets of workloads are valid");
     bytes
 }

@@ -6,6 +6,7 @@ use crate::packet;
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use mqtt_codec::Version;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,7 +41,9 @@ impl Cycles {
             server: (Ipv4Addr::LOCALHOST, port).into(),
             poll: Poll::new()?,
             events: Events::with_capacity(parallel),
-            connects: (0..parallel).map(|id| packet::connect(&format!("client-{id}"))).collect(),
+            connects: (0..parallel)
+                .map(|id| packet::connect(Version::V3_1_1, &format!("client-{id}")))
+                .collect(),
         })
     }
 
