@@ -15,6 +15,7 @@ mod kind;
 mod mixed;
 mod paced;
 mod pairs;
+mod pairs_acknowledged;
 mod peers;
 
 pub(crate) use kind::Kind;
@@ -81,8 +82,11 @@ impl Kind {
                 let calm = Duration::from_secs_f64(calm);
                 Box::new(mixed::Mixed::start(server, connections, size, calm)?)
             }
-            Self::Pairs { pairs, size, window } => {
-                Box::new(pairs::start(port, pairs, size, window)?)
+            Self::Pairs { pairs, size, qos: Qos::AtMostOnce, window } => {
+                Box::new(pairs::start(port, pairs, size, window.into())?)
+            }
+            Self::Pairs { pairs, size, window, .. } => {
+                Box::new(pairs_acknowledged::start(port, pairs, size, window)?)
             }
             Self::Echo { connections: 1, size } => Box::new(echo::Echo::start(server, size)?),
             Self::Echo { connections, size } => Box::new(echoer::start(server, connections, size)?),

@@ -35,7 +35,7 @@ pub(crate) enum Kind {
         connections: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
-        #[arg(long, default_value = "0", value_parser = qos())]
+        #[arg(long, default_value = "0", value_parser = qos(2))]
         qos: Qos,
         /// Messages of a connection that are not acknowledged, at most; at QoS 0 none is.
         #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u16).range(1..))]
@@ -47,7 +47,7 @@ pub(crate) enum Kind {
         connections: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
-        #[arg(long, default_value = "0", value_parser = qos())]
+        #[arg(long, default_value = "0", value_parser = qos(2))]
         qos: Qos,
     },
     /// Publishes at a fixed rate, spread over the connections, each of which gets its messages back.
@@ -78,9 +78,12 @@ pub(crate) enum Kind {
         pairs: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
+        /// 0 or 1, on both ways.
+        #[arg(long, default_value = "0", value_parser = qos(1))]
+        qos: Qos,
         /// Messages of a pair on the way, at most.
-        #[arg(long, default_value_t = 32)]
-        window: u64,
+        #[arg(long, default_value_t = 32, value_parser = value_parser!(u16).range(1..))]
+        window: u16,
     },
     /// Connections publish, wait until the server published it back, and start again.
     Echo {
@@ -100,8 +103,9 @@ pub(crate) enum Kind {
     },
 }
 
-fn qos() -> impl TypedValueParser<Value = Qos> {
+/// Up to this one.
+fn qos(highest: i64) -> impl TypedValueParser<Value = Qos> {
     value_parser!(u8)
-        .range(0..=2)
+        .range(0..=highest)
         .try_map(|bits| Qos::from_bits(bits).ok_or("there is no such QoS"))
 }
