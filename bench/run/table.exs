@@ -102,6 +102,10 @@ defmodule Bench.Table do
   defp besides([%{"calm_p50" => _} | _] = cell, _at_qos_0),
     do: "without the flood #{latency(cell, "calm_")}"
 
+  defp besides([%{"member_least" => _} | _] = cell, _at_qos_0) do
+    "a member got #{round(median(cell, "member_least"))} to #{round(median(cell, "member_most"))} messages"
+  end
+
   defp besides(_cell, nil), do: ""
 
   defp besides(cell, at_qos_0) do

@@ -31,6 +31,8 @@ defmodule Bench.Workloads do
     {"paced-20k-no-busy-wait", ~w(paced --rate 20000), servers: @elixir, flags: @no_busy_wait},
     {"pairs", ~w(pairs), servers: @nagle},
     {"pairs-qos-1", ~w(pairs --qos 1), servers: @brokers, qos_0: "pairs", quick: :never},
+    # The clients speak MQTT 5.0, and rumqttd listens for MQTT 3.1.1.
+    {"shared-10", ~w(shared --members 10), servers: [:broker, :mosquitto], quick: :never},
     {"fan-out-100-one", ~w(fan-out --window 1), []},
     {"fan-out-100", ~w(fan-out --window 32), servers: @nagle},
     {"fan-out-1000", ~w(fan-out --window 32 --subscribers 1000), servers: @nagle},

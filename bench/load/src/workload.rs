@@ -17,6 +17,8 @@ mod paced;
 mod pairs;
 mod pairs_acknowledged;
 mod peers;
+mod shared;
+mod window;
 
 pub(crate) use kind::Kind;
 
@@ -87,6 +89,10 @@ impl Kind {
             }
             Self::Pairs { pairs, size, window, .. } => {
                 Box::new(pairs_acknowledged::start(port, pairs, size, window)?)
+            }
+            Self::Shared { members, publishers, size, window } => {
+                let window = window.into();
+                Box::new(shared::Shared::start(port, members, publishers, size, window)?)
             }
             Self::Echo { connections: 1, size } => Box::new(echo::Echo::start(server, size)?),
             Self::Echo { connections, size } => Box::new(echoer::start(server, connections, size)?),

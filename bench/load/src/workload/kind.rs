@@ -85,6 +85,18 @@ pub(crate) enum Kind {
         #[arg(long, default_value_t = 32, value_parser = value_parser!(u16).range(1..))]
         window: u16,
     },
+    /// Publishers to the members of a shared subscription, at MQTT 5.0.
+    Shared {
+        #[arg(long, default_value_t = 10)]
+        members: usize,
+        #[arg(long, default_value_t = 10)]
+        publishers: usize,
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+        /// Messages of all publishers on the way, at most.
+        #[arg(long, default_value_t = 320, value_parser = value_parser!(u16).range(1..))]
+        window: u16,
+    },
     /// Connections publish, wait until the server published it back, and start again.
     Echo {
         #[arg(long, default_value_t = 1)]
