@@ -40,6 +40,8 @@ defmodule Bench.Workloads do
     {"fan-out-1000-native", ~w(fan-out --window 32 --subscribers 1000),
      servers: @ours, handler: "native"},
     {"mixed", ~w(mixed), quick: ~w(--calm 0.5)},
+    # rumqttd gives a subscriber as many retained messages as it may have outgoing packets, and no more.
+    {"retained-100k", ~w(retained --count 100000), servers: [:broker, :mosquitto], quick: :never},
     {"connect", ~w(connect), []},
     {"idle", ~w(idle), quick: ~w(--wait 3)},
     {"churn", ~w(churn),

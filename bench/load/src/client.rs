@@ -49,6 +49,14 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// Reads what has come, once something has.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.read(buffer)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => Ok(read),
+        }
+    }
+
     /// Reads exactly these bytes.
     pub(crate) fn expect(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut read = vec![0; bytes.len()];
@@ -93,6 +101,15 @@ impl Client {
     /// `try_read`.
     pub(crate) fn set_blocking(&self, blocking: bool) -> io::Result<()> {
         self.stream.set_nonblocking(!blocking)
+    }
+
+    /// Disconnects, and waits until the server has closed [MQTT-3.14.4-1].
+    pub(crate) fn disconnect(mut self) -> io::Result<()> {
+        self.write(&packet::DISCONNECT)?;
+        match self.stream.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::Error::other("something comes after DISCONNECT")),
+        }
     }
 
     /// Waits until the server has dealt with everything that the clients sent, which it does in

@@ -17,6 +17,7 @@ mod paced;
 mod pairs;
 mod pairs_acknowledged;
 mod peers;
+mod retained;
 mod shared;
 mod window;
 
@@ -94,6 +95,7 @@ impl Kind {
                 let window = window.into();
                 Box::new(shared::Shared::start(port, members, publishers, size, window)?)
             }
+            Self::Retained { count } => Box::new(retained::Retained::start(port, count)?),
             Self::Echo { connections: 1, size } => Box::new(echo::Echo::start(server, size)?),
             Self::Echo { connections, size } => Box::new(echoer::start(server, connections, size)?),
             Self::FanOut { subscribers, size, window } => {

@@ -97,6 +97,11 @@ pub(crate) enum Kind {
         #[arg(long, default_value_t = 320, value_parser = value_parser!(u16).range(1..))]
         window: u16,
     },
+    /// Stores retained messages, and subscribes to all of them, again and again.
+    Retained {
+        #[arg(long, default_value_t = 100_000)]
+        count: usize,
+    },
     /// Connections publish, wait until the server published it back, and start again.
     Echo {
         #[arg(long, default_value_t = 1)]
