@@ -229,6 +229,38 @@ fn memory_is_given_back() {
 }
 
 #[test]
+fn filters_that_come_and_go_leave_nothing_behind() {
+    let mut router = router(&["stays/+/#"]);
+    router.subscribe("$share/stays/a", true, A, PLAIN);
+    let mut bytes = Vec::new();
+    for id in 0..1000 {
+        let filters = [
+            format!("come/{id}"),
+            format!("come/{id}/+/a-level-that-is-longer-than-most"),
+            format!("come/+/{id}/#"),
+            format!("$share/{id}/come/+/{id}"),
+            format!("$share/{id}/a"),
+        ];
+        for filter in &filters {
+            let shared = filter.starts_with('$');
+            assert_eq!(router.subscribe(filter, shared, B, PLAIN), Subscribed::New);
+        }
+        for filter in &filters {
+            assert!(router.unsubscribe(filter, filter.starts_with('$'), B));
+        }
+        bytes.push(router.bytes());
+    }
+    assert_eq!((router.len(), bytes.last()), (2, bytes.get(10)));
+}
+
+#[test]
+fn threads_can_share_it() {
+    fn can_be_shared<T: Send + Sync>(_: &T) {}
+    can_be_shared(&Router::new(Strategy::default()));
+    can_be_shared(&Matches::new());
+}
+
+#[test]
 fn many_subscribers_of_several_filters_come_once() {
     let mut router = Router::new(Strategy::default());
     for id in 0..1000 {

@@ -18,6 +18,8 @@ type Model = BTreeMap<(String, bool, SubscriberId), Subscription>;
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(String, bool, SubscriberId, Subscription),
+    /// All at once.
+    SubscribeAll(String, Subscription),
     Unsubscribe(String, bool, SubscriberId),
     /// The subscription at this place among all, in proportion.
     UnsubscribeOne(u16),
@@ -98,6 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (any_filter(), subscriber(), subscription())
             .prop_map(|((filter, shared), who, how)| Step::Subscribe(filter, shared, who, how)),
+        1 => (filter(), subscription()).prop_map(|(filter, how)| Step::SubscribeAll(filter, how)),
         1 => (any_filter(), subscriber())
             .prop_map(|((filter, shared), who)| Step::Unsubscribe(filter, shared, who)),
         4 => any::<u16>().prop_map(Step::UnsubscribeOne),
@@ -111,6 +114,11 @@ fn take(step: Step, router: &mut Router, model: &mut Model) {
             let told = router.subscribe(&filter, shared, who, how);
             let old = model.insert((filter, shared, who), how);
             assert_eq!(told == Subscribed::Replaced, old.is_some());
+        }
+        Step::SubscribeAll(filter, how) => {
+            for who in (0..SUBSCRIBERS).map(SubscriberId) {
+                take(Step::Subscribe(filter.clone(), false, who, how), router, model);
+            }
         }
         Step::Unsubscribe(filter, shared, who) => {
             let told = router.unsubscribe(&filter, shared, who);
