@@ -27,12 +27,13 @@
 //!
 //! `filters` are the filters by their text, each with its `members`; `trie` is the tree; `entries`
 //! are the subscriptions by filter and subscriber, so that one can be removed from among many.
-//! `matches` is what is found, `choice` how a member of a group is chosen. `slab`, `text` and `seed`
-//! are what they are made of.
+//! `matches` is what is found, `choice` how a member of a group is chosen. `slab`, `index`, `text`
+//! and `seed` are what they are made of.
 
 mod choice;
 mod entries;
 mod filters;
+mod index;
 mod matches;
 mod members;
 mod seed;

@@ -1,9 +1,9 @@
 //! The subscriptions: of which subscriber, to which filter, and where among the filter's.
 
 use super::SubscriberId;
+use super::index::Index;
 use super::seed::Seed;
 use super::slab::{NONE, Slab};
-use hashbrown::HashTable;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -18,15 +18,15 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Entries {
     slab: Slab<Entry>,
-    table: HashTable<u32>,
+    index: Index,
     /// The newest entry of each subscriber.
     newest: Vec<u32>,
     seed: Seed,
 }
 
 impl Entries {
-    pub(super) const fn new(seed: Seed) -> Self {
-        Self { slab: Slab::new(), table: HashTable::new(), newest: Vec::new(), seed }
+    pub(super) fn new(seed: Seed) -> Self {
+        Self { slab: Slab::new(), index: Index::default(), newest: Vec::new(), seed }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -35,13 +35,13 @@ impl Entries {
 
     /// The position among the filter's members.
     pub(super) fn position(&self, filter: u32, subscriber: SubscriberId) -> Option<u32> {
-        let id = *self.table.find(self.hash(filter, subscriber), self.is(filter, subscriber))?;
+        let id = self.index.find(self.hash(filter, subscriber), self.is(filter, subscriber))?;
         self.slab.get(id).map(|entry| entry.position)
     }
 
     pub(super) fn set_position(&mut self, filter: u32, subscriber: SubscriberId, position: u32) {
         let hash = self.hash(filter, subscriber);
-        if let Some(&id) = self.table.find(hash, self.is(filter, subscriber))
+        if let Some(id) = self.index.find(hash, self.is(filter, subscriber))
             && let Some(entry) = self.slab.get_mut(id)
         {
             entry.position = position;
@@ -54,12 +54,12 @@ impl Entries {
         let next = self.newest(subscriber);
         let entry = Entry { filter, subscriber: subscriber.0, position, previous: NONE, next };
         let id = self.slab.insert(entry);
-        let Self { slab, table, seed, newest } = self;
+        let Self { slab, index, seed, newest } = self;
         let rehash = |&id: &u32| {
             let entry = slab.get(id);
             entry.map_or(0, |entry| seed.pair(entry.filter, u64::from(entry.subscriber)))
         };
-        table.insert_unique(hash, id, rehash);
+        index.insert(hash, id, rehash);
         if let Some(next) = slab.get_mut(next) {
             next.previous = id;
         }
@@ -76,7 +76,7 @@ impl Entries {
     pub(super) fn remove(&mut self, filter: u32, subscriber: SubscriberId) -> Option<u32> {
         let hash = self.hash(filter, subscriber);
         let is = |&id: &u32| is_entry(&self.slab, id, filter, subscriber);
-        let id = self.table.find_entry(hash, is).ok()?.remove().0;
+        let id = self.index.remove(hash, is)?;
         let Entry { previous, next, position, .. } = self.slab.remove(id)?;
         if let Some(next) = self.slab.get_mut(next) {
             next.previous = previous;
@@ -97,7 +97,7 @@ impl Entries {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.slab.bytes() + self.table.allocation_size() + self.newest.capacity() * size_of::<u32>()
+        self.slab.bytes() + self.index.bytes() + self.newest.capacity() * size_of::<u32>()
     }
 
     fn newest(&self, subscriber: SubscriberId) -> u32 {

@@ -1,11 +1,11 @@
 //! The filters that somebody has subscribed to, by their text.
 
+use super::index::Index;
 use super::members::Members;
 use super::seed::Seed;
 use super::slab::{NONE, Slab};
 use super::text::Text;
 use core::sync::atomic::AtomicU32;
-use hashbrown::HashTable;
 
 #[derive(Debug, Default)]
 pub(super) struct Filter {
@@ -66,14 +66,14 @@ impl Filter {
 #[derive(Debug)]
 pub(super) struct Filters {
     slab: Slab<Filter>,
-    table: HashTable<u32>,
+    index: Index,
     seed: Seed,
     texts: usize,
 }
 
 impl Filters {
-    pub(super) const fn new(seed: Seed) -> Self {
-        Self { slab: Slab::new(), table: HashTable::new(), seed, texts: 0 }
+    pub(super) fn new(seed: Seed) -> Self {
+        Self { slab: Slab::new(), index: Index::default(), seed, texts: 0 }
     }
 
     /// A shared subscription's filter differs from an ordinary one of the same text, which a client
@@ -86,18 +86,18 @@ impl Filters {
                 filter.text.as_bytes() == text && filter.group().is_some() == shared
             })
         };
-        self.table.find(self.seed.text(text), same).copied()
+        self.index.find(self.seed.text(text), same)
     }
 
     /// Adds a filter that is not there.
     pub(super) fn insert(&mut self, text: &str, links: Option<Box<Links>>) -> u32 {
-        let Self { slab, table, seed, texts } = self;
+        let Self { slab, index, seed, texts } = self;
         let hash = seed.text(text.as_bytes());
         let filter = Filter { text: Text::new(text), members: Members::None, links };
         *texts += filter.text.heap_bytes();
         let id = slab.insert(filter);
         let rehash = |&id: &u32| slab.get(id).map_or(0, |filter| seed.text(filter.text.as_bytes()));
-        table.insert_unique(hash, id, rehash);
+        index.insert(hash, id, rehash);
         id
     }
 
@@ -113,13 +113,11 @@ impl Filters {
         let filter = self.slab.remove(id)?;
         self.texts -= filter.text.heap_bytes();
         let hash = self.seed.text(filter.text.as_bytes());
-        if let Ok(entry) = self.table.find_entry(hash, |&other| other == id) {
-            entry.remove();
-        }
+        self.index.remove(hash, |&other| other == id);
         Some(filter)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.slab.bytes() + self.table.allocation_size() + self.texts
+        self.slab.bytes() + self.index.bytes() + self.texts
     }
 }

@@ -1,9 +1,9 @@
 //! The filters with wildcards, as a tree of their levels.
 
+use super::index::Index;
 use super::seed::Seed;
 use super::slab::{NONE, Slab};
 use super::text::Text;
-use hashbrown::HashTable;
 
 const ROOT: u32 = 0;
 
@@ -12,7 +12,7 @@ const ROOT: u32 = 0;
 struct Node {
     level: Text,
     parent: u32,
-    /// How many children it has in the table.
+    /// How many children it has in the index.
     children: u32,
     /// The child `+`.
     plus: u32,
@@ -51,14 +51,14 @@ pub(super) struct Front {
 pub(super) struct Trie {
     nodes: Slab<Node>,
     /// Children by parent and level, but for `+`.
-    table: HashTable<u32>,
+    index: Index,
     seed: Seed,
     texts: usize,
 }
 
 impl Trie {
     pub(super) fn new(seed: Seed) -> Self {
-        Self { nodes: Slab::new(), table: HashTable::new(), seed, texts: 0 }
+        Self { nodes: Slab::new(), index: Index::default(), seed, texts: 0 }
     }
 
     pub(super) fn insert(&mut self, filter: &str, id: u32) {
@@ -144,7 +144,7 @@ impl Trie {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.nodes.bytes() + self.table.allocation_size() + self.texts
+        self.nodes.bytes() + self.index.bytes() + self.texts
     }
 
     fn child(&self, parent: u32, level: &str) -> Option<u32> {
@@ -165,7 +165,7 @@ impl Trie {
             let child = self.nodes.get(id);
             child.is_some_and(|child| child.parent == parent && child.level.as_bytes() == level)
         };
-        self.table.find(self.seed.pair(parent, hash), same).copied()
+        self.index.find(self.seed.pair(parent, hash), same)
     }
 
     /// Adds a child that is not there.
@@ -182,9 +182,9 @@ impl Trie {
             }
         }
         if !plus {
-            let Self { nodes, table, seed, .. } = self;
+            let Self { nodes, index, seed, .. } = self;
             let rehash = |&id: &u32| nodes.get(id).map_or(0, |node| hash(seed, node));
-            table.insert_unique(seed.pair(parent, seed.text(level.as_bytes())), id, rehash);
+            index.insert(seed.pair(parent, seed.text(level.as_bytes())), id, rehash);
         }
         id
     }
@@ -202,9 +202,7 @@ impl Trie {
                 parent.plus = NONE;
             } else {
                 parent.children -= 1;
-                if let Ok(entry) = self.table.find_entry(hash, |&other| other == id) {
-                    entry.remove();
-                }
+                self.index.remove(hash, |&other| other == id);
             }
             id = node.parent;
         }

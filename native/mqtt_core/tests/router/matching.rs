@@ -232,8 +232,8 @@ fn memory_is_given_back() {
 fn filters_that_come_and_go_leave_nothing_behind() {
     let mut router = router(&["stays/+/#"]);
     router.subscribe("$share/stays/a", true, A, PLAIN);
-    let mut bytes = Vec::new();
-    for id in 0..1000 {
+    let before = router.bytes();
+    for id in 0..5_000 {
         let filters = [
             format!("come/{id}"),
             format!("come/{id}/+/a-level-that-is-longer-than-most"),
@@ -248,9 +248,11 @@ fn filters_that_come_and_go_leave_nothing_behind() {
         for filter in &filters {
             assert!(router.unsubscribe(filter, filter.starts_with('$'), B));
         }
-        bytes.push(router.bytes());
     }
-    assert_eq!((router.len(), bytes.last()), (2, bytes.get(10)));
+    assert_eq!(router.len(), 2);
+    // The tables are a little larger, but by far not by something for each filter.
+    let grown = router.bytes() - before;
+    assert!(grown < 30_000, "{grown}");
 }
 
 #[test]
