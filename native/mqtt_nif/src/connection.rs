@@ -64,7 +64,7 @@ pub(crate) struct InputSide {
 
 impl InputSide {
     /// What is needed to accept a client.
-    pub(crate) fn to_accept(
+    pub(crate) fn accepting(
         &mut self,
     ) -> (&mut core::Connection, &mut Session, &mut Option<Route>, &mut Routing) {
         (&mut self.state, &mut self.session, &mut self.route, &mut self.routing)

@@ -39,7 +39,7 @@ fn connection_accept<'a>(
         Ok(properties) => properties,
         Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
     };
-    let (state, own, own_route, routing) = input.to_accept();
+    let (state, own, own_route, routing) = input.accepting();
     let properties = properties.as_properties();
     let mut connack = Vec::new();
     let mut accept = |session: &mut core::Session, clean| {
