@@ -93,6 +93,7 @@ defmodule MQTT.Conformance.V4OperationTest do
     assert_open(other)
   end
 
+  @tag :callbacks
   statement "MQTT-4.8.0-2", "an error in the handler closes the connection of the packet" do
     port = broker()
     other = connected(port, "other")
@@ -100,6 +101,7 @@ defmodule MQTT.Conformance.V4OperationTest do
     assert_open(other)
   end
 
+  @tag :callbacks
   statement "MQTT-4.8.0-2", "and the packet is not acknowledged" do
     port = broker()
     assert_disconnected(port, publish(0x32, "raise", 1, "x"))

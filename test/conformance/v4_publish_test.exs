@@ -69,6 +69,7 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert {0x35, "a/2", _, "kept"} = recv_publish(subscriber)
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.1-6", "a new subscription gets the last message retained for each topic" do
     port = broker()
     publisher = connected(port, "P")
@@ -90,6 +91,7 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert recv(connected(port, "P") |> subscribed([{"a", 0}])) == publish(0x31, "a", "x")
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.1-7", "a message to retain at QoS 0 takes the place of any before it" do
     port = broker()
     publisher = connected(port, "P")
@@ -100,6 +102,7 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert recv(subscriber) == publish(0x31, "a", "new")
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.1-8", "what comes because of a new subscription has RETAIN 1" do
     port = broker()
     publisher = connected(port, "P")
@@ -190,6 +193,7 @@ defmodule MQTT.Conformance.V4PublishTest do
     assert_nothing(subscriber, publisher)
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.5-2", "a message that is not allowed is acknowledged and goes nowhere" do
     {_port, publisher, subscriber} = pair("#", 2)
     publish_fully(publisher, 0x32, "denied/a", 1, "x")

@@ -38,6 +38,7 @@ defmodule MQTT.Conformance.V4QosTest do
     assert {0x32, "a", _, "three"} = recv_publish(subscriber)
   end
 
+  @tag :callbacks
   statement "MQTT-4.1.0-2",
             "an open exchange lasts as long as the connection, also with Clean Session 1" do
     port = broker()

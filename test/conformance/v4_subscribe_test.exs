@@ -78,6 +78,7 @@ defmodule MQTT.Conformance.V4SubscribeTest do
     {publisher, subscriber, live}
   end
 
+  @tag :callbacks
   statement "MQTT-3.8.4-3",
             "the same filter again gets what is retained again, and loses nothing" do
     number = &publish("a", "#{&1}")

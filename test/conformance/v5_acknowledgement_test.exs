@@ -15,6 +15,7 @@ defmodule MQTT.Conformance.V5AcknowledgementTest do
     {publisher, subscriber, id}
   end
 
+  @tag :callbacks
   statement "MQTT-3.4.2-1", "the server's PUBACK has one of its codes" do
     port = broker()
     connected(port, "S") |> subscribed([{"a", 0}])
@@ -33,6 +34,7 @@ defmodule MQTT.Conformance.V5AcknowledgementTest do
     end
   end
 
+  @tag :callbacks
   statement "MQTT-3.5.2-1", "the server's PUBREC has one of its codes" do
     port = broker()
     connected(port, "S") |> subscribed([{"a", 0}])

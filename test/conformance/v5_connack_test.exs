@@ -132,6 +132,7 @@ defmodule MQTT.Conformance.V5ConnackTest do
     refute_received {:publish, _, _, _, _}
   end
 
+  @tag :callbacks
   statement "MQTT-3.2.2-15",
             "a packet over the server's Maximum Packet Size disconnects the client" do
     port = broker(max_packet_size: 64)

@@ -109,6 +109,7 @@ defmodule MQTT.Conformance.V5LimitTest do
     refute_received {:publish, _, _, _, _}
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.2-7", "a topic alias ends with the connection" do
     port = broker()
     client = with_session(port, "C")
@@ -136,6 +137,7 @@ defmodule MQTT.Conformance.V5LimitTest do
     assert_disconnected(broker(), publish(0x30, "a", nil, "x", topic_alias(0)), [0x94])
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.2-12", "all topic aliases up to the server's maximum are taken" do
     port = broker()
     assert {client, maximum} = announced(port, 0x22)

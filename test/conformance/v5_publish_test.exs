@@ -127,6 +127,7 @@ defmodule MQTT.Conformance.V5PublishTest do
     {publisher, connected(port, "S")}
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.1-9", "with Retain Handling 0 each SUBSCRIBE gets what is retained" do
     {publisher, subscriber} = retained()
 
@@ -138,6 +139,7 @@ defmodule MQTT.Conformance.V5PublishTest do
     assert_nothing(subscriber, publisher)
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.1-10",
             "with Retain Handling 1 only a new subscription gets what is retained" do
     {publisher, subscriber} = retained()
@@ -151,6 +153,7 @@ defmodule MQTT.Conformance.V5PublishTest do
     assert recv(subscriber) == publish(0x31, "a", "kept")
   end
 
+  @tag :callbacks
   statement "MQTT-3.3.1-11", "with Retain Handling 2 nothing retained comes" do
     {publisher, subscriber} = retained()
     subscribed(subscriber, [{"a", 0x21}])

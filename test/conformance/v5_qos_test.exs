@@ -164,6 +164,7 @@ defmodule MQTT.Conformance.V5QosTest do
     recv_message(resumed(port, "S"), 0x34, "x")
   end
 
+  @tag :callbacks
   statement "MQTT-4.3.3-9",
             "after a PUBREC that fails the same packet identifier is a new message" do
     {_port, publisher, subscriber} = pair(2)

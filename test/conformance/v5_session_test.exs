@@ -106,6 +106,7 @@ defmodule MQTT.Conformance.V5SessionTest do
     assert {_, 0} = present(port, "expired")
   end
 
+  @tag :callbacks
   statement "MQTT-4.1.0-1",
             "the session lasts as long as the connection, also without an expiry interval" do
     port = broker()

@@ -86,6 +86,7 @@ defmodule MQTT.Conformance.V5SubscribeTest do
     assert_nothing(subscriber, publisher)
   end
 
+  @tag :callbacks
   statement "MQTT-3.8.4-4",
             "the same filter again gets what is retained again, and loses nothing" do
     port = broker()

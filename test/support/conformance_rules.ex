@@ -4,12 +4,15 @@ defmodule MQTT.Test.ConformanceRules do
 
   @behaviour MQTT.Broker.Handler
 
+  # With MQTT_TEST_BROKER=native no callback sees messages, so that they are routed natively.
   def broker(options, connack) do
     name = :"conformance_#{System.unique_integer([:positive])}"
+    native = System.get_env("MQTT_TEST_BROKER") == "native"
+    module = if native, do: __MODULE__.Native, else: __MODULE__
 
     options =
       [name: name, ip: {127, 0, 0, 1}, port: 0, sys_interval: :infinity] ++
-        [handler: {__MODULE__, self()}, connack: connack] ++ options
+        [handler: {module, self()}, connack: connack] ++ options
 
     ExUnit.Callbacks.start_supervised!({MQTT.Broker, options})
     [%{port: port}] = MQTT.Broker.listeners(name)
@@ -44,4 +47,22 @@ defmodule MQTT.Test.ConformanceRules do
     do: send(test, {:ended, client.client_id, reason})
 
   def handle_event(_event, _client, _test), do: :ok
+end
+
+defmodule MQTT.Test.ConformanceRules.Native do
+  @moduledoc false
+  # Without what is called for messages.
+
+  @behaviour MQTT.Broker.Handler
+
+  alias MQTT.Test.ConformanceRules
+
+  @impl true
+  defdelegate authenticate(client, test), to: ConformanceRules
+
+  @impl true
+  defdelegate authorize_subscribe(client, filter, options, test), to: ConformanceRules
+
+  @impl true
+  defdelegate handle_event(event, client, test), to: ConformanceRules
 end
