@@ -157,11 +157,12 @@ impl<'a> Sender<'a> {
     /// Writes what was corked if it is for few connections, for which a call had all there is. Otherwise has it written.
     pub(crate) fn finish_batch(mut self) {
         if self.corked.len() > FEW {
-            return self.finish(false);
-        }
-        self.cost += COST_OF_WRITE * self.corked.len();
-        for connection in &self.corked {
-            connection.output().uncork(connection);
+            writers::give_with_patience(self.env, &self.corked);
+        } else {
+            self.cost += COST_OF_WRITE * self.corked.len();
+            for connection in &self.corked {
+                connection.output().uncork(connection);
+            }
         }
         consume_timeslice(self.env, self.cost);
     }

@@ -3,10 +3,10 @@
 //! gets many packets by one system call.
 //!
 //! Broadcasts cork. The writer is told at once, or, where more broadcasts may follow from the same process,
-//! when these are over. And a connection's process corks that has a single packet to write, if there are
-//! many such on its scheduler: a message to a thousand processes is a time slice of its publisher's, so
-//! the next one comes when they all have had their turn. The writer then waits for more of them,
-//! for as long as it has been worth it.
+//! when these are over. What a connection routes to many is corked as well. And a connection's process corks that has a
+//! single packet to write, if there are many such on its scheduler: a message to a thousand processes is a time
+//! slice of its publisher's, so the next one comes when they all have had their turn. For these two the writer waits for
+//! more, if it has been worth it.
 //!
 //! The lock of a list comes behind that of an output, and nothing is called under it but
 //! the BEAM's `enif_send`.
@@ -31,11 +31,11 @@ const COST: usize = 2 * 1024;
 /// From so many in a millisecond on, packets that are alone are left to a writer: they
 /// take more than a tenth of a scheduler.
 const MANY_ALONE: u32 = 32;
-/// From so many connections on, a writer may wait: microseconds for each of them, if every write had one
-/// packet more by it, and milliseconds at most.
-const MANY_WAITING: usize = 64;
-const WAIT_FOR_EACH: usize = 50;
-const MAX_WAIT: usize = 20;
+/// From so many connections on, a writer may wait: about as many microseconds for each of them as its writes take, if
+/// by that every write has a packet more, and milliseconds at most.
+const MANY_WAITING: usize = 32;
+const WAIT_FOR_EACH: usize = 10;
+const MAX_WAIT: usize = 5;
 
 struct Writer {
     /// Those that have something corked.
@@ -43,8 +43,8 @@ struct Writer {
     process: Option<LocalPid>,
     /// Whether the process was told, and has not found the list empty since.
     told: bool,
-    /// How many of them have been given since the pass began because their packet was alone.
-    alone: usize,
+    /// How many of them have been given since the pass began with patience.
+    patient: usize,
     pass: Pass,
     /// For each hundred writes of the pass before, the packets beyond one a write.
     gain: usize,
@@ -65,7 +65,7 @@ static WRITERS: [Mutex<Writer>; MAX_WRITERS] = [const {
         connections: VecDeque::new(),
         process: None,
         told: false,
-        alone: 0,
+        patient: 0,
         pass: NO_PASS,
         gain: 0,
     })
@@ -97,12 +97,17 @@ pub(crate) fn give(
     }
 }
 
-/// Has what was corked in a connection written, which was a single packet.
-pub(crate) fn give_alone(env: Env<'_>, connection: &Arc<Connection>) {
-    give_one(connection, |writer| {
-        writer.alone += 1;
-        writer.tell(env)
-    });
+/// Has what was corked in these connections written, by a writer that may wait for more of it.
+pub(crate) fn give_with_patience<'c>(
+    env: Env<'_>,
+    connections: impl IntoIterator<Item = &'c Arc<Connection>>,
+) {
+    for connection in connections {
+        give_one(connection, |writer| {
+            writer.patient += 1;
+            writer.tell(env)
+        });
+    }
 }
 
 /// Puts a connection into its writer's list if `take` says that this will be seen to.
@@ -150,11 +155,11 @@ impl Writer {
     /// Begins a pass. Gives the milliseconds to wait before.
     fn begin(&mut self) -> usize {
         self.pass = Pass { left: self.connections.len(), ..NO_PASS };
-        let alone = std::mem::take(&mut self.alone);
-        if alone < MANY_WAITING {
+        let patient = std::mem::take(&mut self.patient);
+        if patient < MANY_WAITING {
             return 0;
         }
-        (alone * WAIT_FOR_EACH * self.gain / 100 / 1000).min(MAX_WAIT)
+        (patient * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
     }
 
     /// The next connection of the pass.
