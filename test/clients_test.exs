@@ -4,7 +4,7 @@ defmodule MQTT.ClientsTest do
   use ExUnit.Case, async: false
   @moduletag :clients
 
-  alias MQTT.Test.{Clients, Relay}
+  alias MQTT.Test.{Clients, Program, Relay}
 
   @root Path.expand("..", __DIR__)
   @messages 10_000
@@ -12,16 +12,16 @@ defmodule MQTT.ClientsTest do
 
   setup_all do
     command = {Path.join(@root, "script/server"), ["--port", "0"]}
-    {server, port} = start(command, ~r/Listening on 127.0.0.1:(\d+)/, 300_000)
-    {:os_pid, pid} = Port.info(server, :os_pid)
-    on_exit(fn -> System.cmd("kill", ["#{pid}"]) end)
+    {server, port} = Program.start(command, ~r/Listening on 127.0.0.1:(\d+)/, 300_000)
+    on_exit(fn -> Program.signal(server, "TERM") end)
     %{port: port, relay: Relay.start()}
   end
 
   test "mosquitto_pub and mosquitto_sub exchange #{@messages} messages in order", %{port: port} do
     # Line by line, because what goes into a pipe would be held back.
     arguments = ~w(-oL mosquitto_sub -h 127.0.0.1 -p #{port} -t clients/# -C #{@messages} -d)
-    {subscriber, _} = start({System.find_executable("stdbuf"), arguments}, ~r/(Subscribed)/)
+    command = {System.find_executable("stdbuf"), arguments}
+    {subscriber, _} = Program.start(command, ~r/(Subscribed)/)
 
     lines = Enum.map_join(1..@messages, &"message #{&1}\n")
     path = Path.join(System.tmp_dir!(), "mqtt-#{System.unique_integer([:positive])}")
@@ -32,7 +32,7 @@ defmodule MQTT.ClientsTest do
       System.cmd("sh", ["-c", "mosquitto_pub -h 127.0.0.1 -p #{port} -t clients/a -l < #{path}"])
 
     received =
-      for line <- lines_until_exit(subscriber), not String.starts_with?(line, "Client "), do: line
+      for line <- Program.lines(subscriber), not String.starts_with?(line, "Client "), do: line
 
     assert Enum.join(received, "\n") <> "\n" == lines
   end
@@ -135,14 +135,12 @@ defmodule MQTT.ClientsTest do
     topic = levels <> "ä"
 
     subscribe = Clients.subscribe(to, port, levels <> "+", @relayed)
-    {subscriber, _} = start(subscribe, ~r/^(Subscribed)/)
-    assert from |> Clients.publish(port, topic, @relayed) |> open() |> lines_until_exit() == []
+    {subscriber, _} = Program.start(subscribe, ~r/^(Subscribed)/)
 
-    received =
-      for line <- lines_until_exit(subscriber),
-          not String.starts_with?(line, "Client "),
-          do: Clients.read(line)
+    assert from |> Clients.publish(port, topic, @relayed) |> Program.open() |> Program.lines() ==
+             []
 
+    received = subscriber |> Program.lines() |> Clients.messages()
     expected = for n <- 1..@relayed, do: Clients.expected(from, to, topic, n)
     # Only where they begin to differ.
     assert Enum.find(Enum.zip(received, expected), fn {got, wanted} -> got != wanted end) == nil
@@ -150,7 +148,7 @@ defmodule MQTT.ClientsTest do
   end
 
   defp answers(client, port, version) do
-    lines = client |> Clients.refusals(port, version) |> open() |> lines_until_exit()
+    lines = client |> Clients.refusals(port, version) |> Program.open() |> Program.lines()
     for line <- lines, do: line |> String.replace("\t", " ") |> String.trim()
   end
 
@@ -159,42 +157,4 @@ defmodule MQTT.ClientsTest do
     {said, status} = System.cmd(program, arguments, stderr_to_stdout: true)
     {status, said}
   end
-
-  # A program whose output has a line that matches, and what the pattern caught in it.
-  defp start(command, pattern, timeout \\ 10_000) do
-    port = open(command)
-    {port, await(port, pattern, timeout)}
-  end
-
-  defp open({program, arguments}) do
-    options = [:binary, :exit_status, :stderr_to_stdout, line: 1_000, args: arguments]
-    Port.open({:spawn_executable, program}, options)
-  end
-
-  defp await(port, pattern, timeout, lines \\ []) do
-    receive do
-      {^port, {:data, {:eol, line}}} ->
-        case Regex.run(pattern, line) do
-          [_, caught] -> caught
-          nil -> await(port, pattern, timeout, [line | lines])
-        end
-
-      {^port, {:exit_status, status}} ->
-        flunk("ended with #{status} before it said #{inspect(pattern)}:#{last(lines)}")
-    after
-      timeout -> flunk("nothing like #{inspect(pattern)} within #{timeout} ms:#{last(lines)}")
-    end
-  end
-
-  defp lines_until_exit(port, lines \\ []) do
-    receive do
-      {^port, {:data, {:eol, line}}} -> lines_until_exit(port, [line | lines])
-      {^port, {:exit_status, 0}} -> Enum.reverse(lines)
-      {^port, {:exit_status, status}} -> flunk("ended with #{status}:#{last(lines)}")
-    after
-      30_000 -> flunk("did not end:#{last(lines)}")
-    end
-  end
-
-  defp last(lines), do: lines |> Enum.take(20) |> Enum.reverse() |> Enum.map_join(&("\n" <> &1))
 end

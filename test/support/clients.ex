@@ -40,6 +40,9 @@ defmodule MQTT.Test.Clients do
   def debug(name, port, version, qos, topic, more \\ []),
     do: command("stdbuf", ["-oL" | mosquitto(name, port, version, qos, topic)] ++ ["-d" | more])
 
+  @doc "The messages among the lines of a client that has subscribed."
+  def messages(lines), do: for(line <- lines, line =~ "\t", do: read(line))
+
   @doc "The fields of the line for a message. What it has left of its time is rounded up."
   def read(line) do
     [topic, qos, retain, message, expiry | properties] = String.split(line, "\t")
