@@ -1,5 +1,6 @@
 defmodule MQTT.BrokerTest do
   use ExUnit.Case, async: true
+  import MQTT.Test.Brokers
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
   doctest MQTT.Broker
   doctest MQTT.Router
@@ -7,28 +8,6 @@ defmodule MQTT.BrokerTest do
 
   alias MQTT.{Broker, Message, Router, Session}
   alias MQTT.Test.{V4, V5}
-
-  defp broker(options \\ []) do
-    name = :"broker_#{System.unique_integer([:positive])}"
-    defaults = [name: name, ip: {127, 0, 0, 1}, port: 0, sys_interval: :infinity]
-    start_supervised!({Broker, Keyword.merge(defaults, options)})
-    [%{port: port} | _] = Broker.listeners(name)
-    {name, port}
-  end
-
-  defp eventually(check, tries \\ 500) do
-    cond do
-      check.() ->
-        :ok
-
-      tries == 0 ->
-        flunk("it did not come about")
-
-      true ->
-        receive after: (10 -> :ok)
-        eventually(check, tries - 1)
-    end
-  end
 
   # Messages of QoS 1 as they come, each acknowledged.
   defp take(client, count) do
