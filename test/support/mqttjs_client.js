@@ -1,35 +1,45 @@
-// A client of MQTT.ClientsTest, as paho_client.py:
-//
-//   subscribe PORT VERSION QOS FILTER COUNT
-//   publish PORT VERSION QOS TOPIC COUNT
-//   refusals PORT VERSION
+// A client of MQTT.Test.Clients, with the arguments and options of paho_client.py.
 "use strict";
 
 const path = require("node:path");
 const mqtt = require(path.join(__dirname, "../../target/npm/node_modules/mqtt"));
 
-const [role, port, version, ...rest] = process.argv.slice(2);
+const [role, port, version, qos, topic, number, ...settings] = process.argv.slice(2);
+const { id, session, will, retain, expiry, reconnect } = Object.fromEntries(
+  settings.map((setting) => setting.split("=")),
+);
 const isV5 = version === "5";
 
 const deadline = setTimeout(() => {
   console.log("did not end");
   process.exit(1);
-}, 20_000);
+}, 60_000);
 
 function connect(options = {}) {
   return mqtt.connect({
     host: "127.0.0.1",
     port: Number(port),
     protocolVersion: isV5 ? 5 : 4,
-    reconnectPeriod: 0,
+    reconnectPeriod: reconnect ? 20 : 0,
+    clientId: id,
+    clean: !session,
+    ...(will && { will: { topic: will, payload: "gone", qos: 1 } }),
     // So few messages at a time that the server has to wait, and topic aliases both ways, but none for
     // messages of QoS 2 from the server: MQTT.js 5.16 has forgotten their topic when PUBREL comes.
     ...(isV5 && {
-      properties: { receiveMaximum: 7, topicAliasMaximum: rest[0] === "2" ? 0 : 5 },
+      properties: {
+        receiveMaximum: 7,
+        topicAliasMaximum: qos === "2" ? 0 : 5,
+        ...(session && { sessionExpiryInterval: Number(session) }),
+      },
       autoAssignTopicAlias: true,
     }),
     ...options,
   });
+}
+
+function connected(client) {
+  return new Promise((resolve, reject) => client.on("connect", resolve).on("error", reject));
 }
 
 function write(...fields) {
@@ -63,37 +73,76 @@ function writeMessage(topic, payload, packet) {
   );
 }
 
+// Before the messages that come behind SUBACK, unlike the promise.
+function writeSubscribed(client) {
+  client.on("packetreceive", ({ cmd }) => {
+    if (cmd === "suback") write("Subscribed");
+  });
+}
+
 async function subscribe(client, qos, filter, count) {
-  const messages = [];
+  let received = 0;
   const enough = new Promise((resolve) => {
     client.on("message", (...message) => {
-      if (messages.push(message) === count) resolve();
+      writeMessage(...message);
+      if (++received === count) resolve(true);
+    });
+    client.on("disconnect", (packet) => {
+      write("DISCONNECT", packet.reasonCode);
+      resolve(false);
+    });
+    client.on("close", () => {
+      if (reconnect) return;
+      if (!isV5) write("DISCONNECT", "");
+      resolve(false);
     });
   });
   const properties = isV5 ? { properties: { subscriptionIdentifier: 77 } } : {};
+  // What waits for it may come at once.
+  await connected(client);
+  writeSubscribed(client);
   await client.subscribeAsync(filter, { qos, ...properties });
-  write("Subscribed");
-  await enough;
+  if (!(await enough)) return;
   // What is sent twice comes before the answer to this.
-  await client.unsubscribeAsync(filter);
+  await client.unsubscribeAsync(session ? "none" : filter);
+  client.removeAllListeners("close");
   await client.endAsync();
-  for (const message of messages) writeMessage(...message);
 }
 
 async function publish(client, qos, topic, count) {
+  await connected(client);
   const sent = [];
   for (let n = 1; n <= count; n++) {
     const properties = {
-      messageExpiryInterval: 3600,
+      messageExpiryInterval: Number(expiry ?? 3600),
       contentType: "text/plain",
       responseTopic: "answers/ü",
       correlationData: Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(String(n))]),
       payloadFormatIndicator: true,
       userProperties: { unit: ["°C", "K", "°C"], a: "1" },
     };
-    sent.push(client.publishAsync(topic, `message ${n}`, { qos, ...(isV5 && { properties }) }));
+    const options = { qos, retain: retain === "1", ...(isV5 && { properties }) };
+    sent.push(client.publishAsync(topic, `message ${n}`, options));
   }
   await Promise.all(sent);
+  await client.endAsync();
+}
+
+async function answer(client, qos, topic, count) {
+  const answers = [];
+  const enough = new Promise((resolve) => {
+    client.on("message", (_topic, payload, packet) => {
+      const { responseTopic, correlationData } = packet.properties;
+      const options = { qos, properties: { correlationData } };
+      answers.push(client.publishAsync(responseTopic, `answer to ${payload}`, options));
+      if (answers.length === count) resolve();
+    });
+  });
+  await connected(client);
+  writeSubscribed(client);
+  await client.subscribeAsync(topic, { qos });
+  await enough;
+  await Promise.all(answers);
   await client.endAsync();
 }
 
@@ -127,10 +176,8 @@ async function main() {
   if (role === "refusals") {
     await refusals();
   } else {
-    const [qos, topic, count] = rest;
-    const client = connect();
-    await new Promise((resolve, reject) => client.on("connect", resolve).on("error", reject));
-    await { subscribe, publish }[role](client, Number(qos), topic, Number(count));
+    const play = { subscribe, publish, answer }[role];
+    await play(connect(), Number(qos), topic, Number(number));
   }
   clearTimeout(deadline);
 }

@@ -1,8 +1,12 @@
-"""A client of MQTT.ClientsTest.
+"""A client of MQTT.Test.Clients.
 
   subscribe PORT VERSION QOS FILTER COUNT   prints a line for each message, as `mosquitto_sub -F`
   publish PORT VERSION QOS TOPIC COUNT      with properties in MQTT 5.0
+  answer PORT VERSION QOS TOPIC COUNT       answers so many requests, in MQTT 5.0
   refusals PORT VERSION                     prints what it is told about what it may not do
+
+Behind them options: id=NAME, session=SECONDS, will=TOPIC, retain=1, expiry=SECONDS, and reconnect=1
+for a client that comes back when the connection breaks.
 """
 
 import queue
@@ -13,15 +17,25 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCodes
 
-SECONDS = 20
+SECONDS = 60
 role, port, version = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+options = dict(argument.split("=", 1) for argument in sys.argv[7:])
 is_v5 = version == "5"
 # What the callbacks were told, in order.
 told = queue.Queue()
 
 
 class Client(mqtt.Client):
-    """Tells also the reason codes of messages, which paho-mqtt 1.6 reads and keeps to itself."""
+    """Tells also the reason codes of messages, which paho-mqtt 1.6 reads and keeps to itself.
+
+    That of DISCONNECT it does not read unless there are properties behind it.
+    """
+
+    disconnect_code = ""
+
+    def _handle_disconnect(self):
+        self.disconnect_code = bytes(self._in_packet["packet"][:1] or [0])[0]
+        return super()._handle_disconnect()
 
     def _handle_pubackcomp(self, cmd):
         self.tell(cmd, PacketTypes.PUBACK if cmd == "PUBACK" else PacketTypes.PUBCOMP)
@@ -59,28 +73,62 @@ def make(**callbacks):
     # Version 2 of paho-mqtt wants to be told which callbacks are meant.
     versions = getattr(mqtt, "CallbackAPIVersion", None)
     arguments = [versions.VERSION1] if versions else []
-    client = Client(*arguments, protocol=protocol, reconnect_on_failure=False)
+    # In MQTT 5.0 that is said when it connects.
+    clean = None if is_v5 else "session" not in options
+    client = Client(
+        *arguments,
+        client_id=options.get("id", ""),
+        clean_session=clean,
+        protocol=protocol,
+        reconnect_on_failure="reconnect" in options,
+    )
+    client.reconnect_delay_set(min_delay=0.02, max_delay=0.1)
     client.on_connect = lambda *_: told.put("connected")
+    if "will" in options:
+        client.will_set(options["will"], "gone", 1)
     for name, callback in callbacks.items():
         setattr(client, name, callback)
     return client
 
 
 def connect(client):
-    # So few that the server has to wait for this client.
-    properties = make_properties(PacketTypes.CONNECT, ReceiveMaximum=7) if is_v5 else None
-    client.connect("127.0.0.1", port, properties=properties)
+    if is_v5:
+        # So few that the server has to wait for this client.
+        properties = make_properties(PacketTypes.CONNECT, ReceiveMaximum=7)
+        if "session" in options:
+            properties.SessionExpiryInterval = int(options["session"])
+        clean = "session" not in options
+        client.connect("127.0.0.1", port, properties=properties, clean_start=clean)
+    else:
+        client.connect("127.0.0.1", port)
     client.loop_start()
     expect("connected")
 
 
+def leave(client):
+    client.disconnect()
+    # Not before DISCONNECT is sent.
+    client.loop_stop()
+
+
 def expect(what):
     found = told.get(timeout=SECONDS)
+    # It says so again when it has come back.
+    while found == "connected" != what:
+        found = told.get(timeout=SECONDS)
+    if isinstance(found, tuple):
+        write(*found)
+        sys.exit()
     assert found == what, f"{found} instead of {what}"
 
 
 def write_told():
     write(*told.get(timeout=SECONDS))
+
+
+def write_subscribed(*_):
+    # Before the messages that come behind SUBACK.
+    write("Subscribed")
 
 
 def write(*fields):
@@ -108,17 +156,24 @@ def write_message(message):
 
 
 def subscribe(qos, topic, count):
-    messages = []
+    number = 0
 
     def on_message(_client, _userdata, message):
-        messages.append(message)
-        if len(messages) == count:
+        nonlocal number
+        number += 1
+        write_message(message)
+        if number == count:
             told.put("enough")
+
+    def on_disconnect(client, *_):
+        if "reconnect" not in options:
+            told.put(("DISCONNECT", client.disconnect_code))
 
     client = make(
         on_message=on_message,
-        on_subscribe=lambda *_: told.put("subscribed"),
+        on_subscribe=write_subscribed,
         on_unsubscribe=lambda *_: told.put("unsubscribed"),
+        on_disconnect=on_disconnect,
     )
     connect(client)
     if is_v5:
@@ -126,15 +181,11 @@ def subscribe(qos, topic, count):
         client.subscribe(topic, options=mqtt.SubscribeOptions(qos=qos), properties=identifier)
     else:
         client.subscribe(topic, qos)
-    expect("subscribed")
-    write("Subscribed")
     expect("enough")
     # What is sent twice comes before the answer to this.
-    client.unsubscribe(topic)
+    client.unsubscribe("none" if "session" in options else topic)
     expect("unsubscribed")
-    client.disconnect()
-    for message in messages:
-        write_message(message)
+    leave(client)
 
 
 def publish(qos, topic, count):
@@ -146,18 +197,39 @@ def publish(qos, topic, count):
         if is_v5:
             properties = make_properties(
                 PacketTypes.PUBLISH,
-                MessageExpiryInterval=3600,
+                MessageExpiryInterval=int(options.get("expiry", 3600)),
                 ContentType="text/plain",
                 ResponseTopic="answers/ü",
                 CorrelationData=b"\xff\xfe%d" % n,
                 PayloadFormatIndicator=1,
                 UserProperty=[("unit", "°C"), ("a", "1"), ("unit", "K"), ("unit", "°C")],
             )
-        sent.append(client.publish(topic, f"message {n}", qos, properties=properties))
+        retain = "retain" in options
+        sent.append(client.publish(topic, f"message {n}", qos, retain, properties=properties))
+    acknowledged(sent)
+    leave(client)
+
+
+def acknowledged(sent):
     for message in sent:
         message.wait_for_publish(SECONDS)
         assert message.is_published(), "not acknowledged"
-    client.disconnect()
+
+
+def answer(qos, topic, count):
+    sent = queue.Queue()
+
+    def on_message(client, _userdata, message):
+        asked = message.properties
+        properties = make_properties(PacketTypes.PUBLISH, CorrelationData=asked.CorrelationData)
+        payload = b"answer to " + message.payload
+        sent.put(client.publish(asked.ResponseTopic, payload, qos, properties=properties))
+
+    client = make(on_message=on_message, on_subscribe=write_subscribed)
+    connect(client)
+    client.subscribe(topic, qos)
+    acknowledged([sent.get(timeout=SECONDS) for _ in range(count)])
+    leave(client)
 
 
 def refusals():
@@ -204,5 +276,5 @@ def refusals():
 if role == "refusals":
     refusals()
 else:
-    play = {"subscribe": subscribe, "publish": publish}[role]
+    play = {"subscribe": subscribe, "publish": publish, "answer": answer}[role]
     play(int(sys.argv[4]), sys.argv[5], int(sys.argv[6]))
