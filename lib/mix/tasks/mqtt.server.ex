@@ -30,6 +30,7 @@ defmodule Mix.Tasks.Mqtt.Server do
     config: :string,
     anonymous: :boolean
   ]
+  @names for {name, _} <- @switches, do: "--#{name}"
 
   @impl true
   def run(arguments) do
@@ -54,14 +55,12 @@ defmodule Mix.Tasks.Mqtt.Server do
       {options, [], []} ->
         options
 
-      {_, [extra | _], _} ->
-        Mix.raise("mqtt.server takes no argument, got: #{extra}")
-
-      {_, _, [{option, nil} | _]} ->
-        Mix.raise("mqtt.server has no option #{option} without a value")
-
+      # Before the arguments, among which is the value of an option that there is not.
       {_, _, [{option, value} | _]} ->
-        Mix.raise("mqtt.server cannot take #{value} for #{option}")
+        Mix.raise(wrong(option, value))
+
+      {_, [extra | _], []} ->
+        Mix.raise("mqtt.server takes no argument, got: #{extra}")
     end
   end
 
@@ -72,6 +71,10 @@ defmodule Mix.Tasks.Mqtt.Server do
     {options, _} = Code.eval_file(file)
     if Keyword.keyword?(options), do: options, else: Mix.raise("#{file} gives no keyword list.")
   end
+
+  defp wrong(option, nil) when option in @names, do: "mqtt.server needs a value for #{option}"
+  defp wrong(option, nil), do: "mqtt.server has no option #{option}"
+  defp wrong(option, value), do: "mqtt.server cannot take #{value} for #{option}"
 
   defp option({:users, file}), do: {:password_file, file}
   defp option({:acl, file}), do: {:acl_file, file}
