@@ -1,0 +1,83 @@
+defmodule Mix.Tasks.Mqtt.ServerTest do
+  use ExUnit.Case, async: false
+
+  import MQTT.Test.Wire, except: [connect: 1, connect: 2]
+  alias Mix.Tasks.Mqtt.Server
+  alias MQTT.Test.{Program, V4, V5}
+
+  # It may have to start beside others.
+  @soon 60_000
+
+  defp command(arguments),
+    do: {System.find_executable("mix"), ["mqtt.server" | arguments]}
+
+  defp start(arguments) do
+    {program, address} = Program.start(command(arguments), ~r/^Listening on (\S+:\d+)\. /, @soon)
+    on_exit(fn -> System.cmd("kill", ["#{program.os_pid}"], stderr_to_stdout: true) end)
+    [ip, port] = String.split(address, ":")
+    {program, ip, port}
+  end
+
+  # Erlang's own handler of signals, which comes after ours, may log something until all has stopped.
+  defp said_until_exit(program) do
+    for line <- Program.lines(program), line != "", not (line =~ "SIGTERM received"), do: line
+  end
+
+  @tag :clients
+  test "says where it listens, serves, and tells its clients when it is terminated" do
+    {program, "127.0.0.1", port} = start(["--port", "0"])
+    example = Program.await(program, ~r/^  (mosquitto_pub .*)$/)
+    assert example == "mosquitto_pub -h 127.0.0.1 -p #{port} -t hello -m world"
+
+    number = String.to_integer(port)
+    client = V5.subscribed(V5.connected(number, "client"), [{"hello", 0}])
+    old = V4.connected(number, "old")
+    ["mosquitto_pub" | arguments] = String.split(example)
+    assert {"", 0} = System.cmd("mosquitto_pub", arguments)
+    assert recv(client) == V5.publish("hello", "world")
+
+    before = System.monotonic_time(:second)
+    Program.signal(program, "TERM")
+    V5.assert_ended(client, [0x8B])
+    assert_closed(old)
+    assert said_until_exit(program) == []
+    assert System.monotonic_time(:second) - before < 10
+  end
+
+  @tag :clients
+  test "listens where it is told to" do
+    {program, "127.0.0.2", port} = start(["--ip", "127.0.0.2", "--port", "0", "--anonymous"])
+    assert {"", 0} = System.cmd("mosquitto_pub", ~w(-h 127.0.0.2 -p #{port} -t hello -m world))
+    Program.signal(program, "TERM")
+    assert ["  mosquitto_pub -h 127.0.0.2 " <> _] = said_until_exit(program)
+  end
+
+  test "says in one sentence what it cannot do" do
+    for {arguments, sentence} <- [
+          {["extra"], "mqtt.server takes no argument, got: extra"},
+          {["--prot", "1883"], "mqtt.server has no option --prot"},
+          {["--port"], "mqtt.server needs a value for --port"},
+          {["--port", "x"], "mqtt.server cannot take x for --port"},
+          {["--port", "65536"],
+           "option :port of MQTT.Listener must be an integer from 0 to 65535, got: 65536"},
+          {["--ip", "localhost"], "--ip takes an address such as 0.0.0.0, got: localhost"},
+          {["--users", "/nowhere/passwords", "--port", "0"],
+           "The broker cannot start: /nowhere/passwords: no such file or directory"}
+        ] do
+      assert_raise Mix.Error, sentence, fn -> Server.run(arguments) end
+    end
+  end
+
+  test "ends with an error where the address is in use, and with a wrong option" do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+
+    for {arguments, sentence} <- [
+          {["--port", "#{port}"], "The broker cannot start: address already in use"},
+          {["--port", "x"], "mqtt.server cannot take x for --port"}
+        ] do
+      program = Program.open(command(arguments))
+      assert Program.lines(program, 1) == ["** (Mix) " <> sentence]
+    end
+  end
+end
