@@ -21,7 +21,7 @@ defmodule MQTT.Interop.SessionTest do
       programs = subscribe_all(clients, port, @queued + @live)
       # What waits for them may come before SUBACK.
       for {_, id, _} <- programs,
-          do: eventually(fn -> match?(%{connected: true}, Broker.client(name, id)) end)
+          do: eventually(fn -> match?(%{connected: true}, Broker.info(name, id)) end)
 
       publish(port, @live)
 
@@ -31,7 +31,7 @@ defmodule MQTT.Interop.SessionTest do
         expected = for n <- numbers, do: Clients.expected(@publisher, to, "session/a", n)
         assert Enum.find(Enum.zip(received, expected), fn {got, want} -> got != want end) == nil
         assert length(received) == @queued + @live
-        assert Broker.client(name, id).session.queued == 0
+        assert Broker.info(name, id).session.queued == 0
       end
     end
   end
@@ -59,7 +59,7 @@ defmodule MQTT.Interop.SessionTest do
     for {client, version} <- Clients.all() do
       command = Clients.subscribe({client, version, 1}, port, "session/+", 0, id: "one")
       {program, _} = Program.start(command, ~r/^(Subscribed)/)
-      first = Broker.client(name, "one").pid
+      first = Broker.info(name, "one").pid
       other = ~w(-h 127.0.0.1 -p #{port} -V mqttv5 -i one -t other -m x -q 1)
       assert {"", 0} = System.cmd("mosquitto_pub", other)
       refute Process.alive?(first)

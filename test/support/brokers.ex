@@ -30,6 +30,6 @@ defmodule MQTT.Test.Brokers do
 
   @doc "Waits until a client is not connected any more, whether it has a session or not."
   def gone(broker, client_id) do
-    eventually(fn -> not match?(%{connected: true}, MQTT.Broker.client(broker, client_id)) end)
+    eventually(fn -> not match?(%{connected: true}, MQTT.Broker.info(broker, client_id)) end)
   end
 end
