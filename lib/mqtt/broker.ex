@@ -14,7 +14,8 @@ defmodule MQTT.Broker do
   of MQTT 5.0.
 
   Without further options only clients from this machine are let in. `password_file:` asks others for a
-  password, `anonymous: true` lets everybody in, and a `MQTT.Broker.Handler` decides as it likes.
+  password, `anonymous: true` lets everybody in, and a `MQTT.Broker.Handler` decides as it likes. Where nobody asks for a
+  password, a user name is what a client says it is, also to an `acl_file:`.
 
   ## Options
 

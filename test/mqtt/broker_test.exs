@@ -500,6 +500,14 @@ defmodule MQTT.BrokerTest do
       assert {:ok, :no_matching_subscribers, 0} = Broker.publish(name, "c", "x")
     end
 
+    test "are so many as there may be, and further clients are refused" do
+      {_, port} = broker(max_sessions: 1)
+      client = V5.connected(port, "a")
+      assert {_, {:connack, 0, 0x97, _}} = V5.try_connect(port, V5.connect(0x02, ["b"]))
+      assert {_, <<0x20, 2, 0, 3>>} = V4.try_connect(port, V4.connect(0x02, ["b"]))
+      assert_open(client)
+    end
+
     test "do not end with a connection that could not take them" do
       {name, port} = broker()
       client = V5.subscribed(V5.connected(port, "client"), [{"t", 0}])

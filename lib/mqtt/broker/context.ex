@@ -16,7 +16,8 @@ defmodule MQTT.Broker.Context do
     :passwords,
     :acl,
     :connack,
-    :session
+    :session,
+    :max_sessions
   ]
   defstruct @enforce_keys
 
@@ -34,7 +35,8 @@ defmodule MQTT.Broker.Context do
           passwords: Broker.Passwords.t() | nil,
           acl: Broker.ACL.t() | nil,
           connack: map,
-          session: keyword
+          session: keyword,
+          max_sessions: pos_integer
         }
 
   @spec put(t) :: :ok

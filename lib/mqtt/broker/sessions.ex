@@ -29,16 +29,21 @@ defmodule MQTT.Broker.Sessions do
   The session of a client, for the connection of the calling process. `info` is what is known of it.
   """
   @spec open(Context.t(), client_id, user :: String.t() | nil, map) ::
-          {:ok, Session.t(), :new | :old} | {:error, :client_identifier_not_valid}
+          {:ok, Session.t(), :new | :old}
+          | {:error, :client_identifier_not_valid | :quota_exceeded}
   def open(context, client_id, user, info) do
     case :ets.lookup(context.clients, client_id) do
       [{_, session, ^user, generation, _}] ->
         enter(context, {client_id, session, user, generation}, info)
 
       [] ->
-        row = {client_id, Session.new(context.session), user, 0, nil}
-        _ = :ets.insert_new(context.clients, row)
-        open(context, client_id, user, info)
+        if :ets.info(context.clients, :size) < context.max_sessions do
+          row = {client_id, Session.new(context.session), user, 0, nil}
+          _ = :ets.insert_new(context.clients, row)
+          open(context, client_id, user, info)
+        else
+          {:error, :quota_exceeded}
+        end
 
       # It is bound to the one who made it.
       [{_, _, _other, _, _}] ->
@@ -83,7 +88,8 @@ defmodule MQTT.Broker.Sessions do
         passwords: passwords,
         acl: acl,
         connack: options.connack,
-        session: options.session
+        session: options.session,
+        max_sessions: options.max_sessions
       }
 
       true = :ets.insert(context.processes, {:connected, 0})
