@@ -116,5 +116,6 @@ defmodule Mix.Tasks.Mqtt.Server do
     end
   end
 
-  defp iex?, do: Code.ensure_loaded?(IEx) and IEx.started?()
+  # In its shell the caller is not kept.
+  defp iex?, do: Enum.any?(Application.started_applications(), &(elem(&1, 0) == :iex))
 end

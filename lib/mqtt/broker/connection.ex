@@ -55,8 +55,7 @@ defmodule MQTT.Broker.Connection do
   defp accept(%{context: context, client: client} = s) do
     case Sessions.open(context, client.client_id, client[:username], info(client)) do
       {:ok, session, age} ->
-        rules = context.acl && ACL.rules(context.acl, client.client_id, client[:username])
-        s = %{s | session: session, rules: rules}
+        s = %{s | session: session, rules: rules(context, client)}
         event({:connected, connected(age, client)}, s)
         {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
 
@@ -64,6 +63,9 @@ defmodule MQTT.Broker.Connection do
         {:error, reason, s}
     end
   end
+
+  defp rules(%{acl: nil}, _client), do: nil
+  defp rules(%{acl: acl}, client), do: ACL.rules(acl, client.client_id, client[:username])
 
   defp connected(:new, _client), do: :new
   defp connected(:old, %{clean_session: true}), do: :discarded

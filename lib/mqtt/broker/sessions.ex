@@ -115,8 +115,9 @@ defmodule MQTT.Broker.Sessions do
     _ = client.timer && Process.cancel_timer(client.timer)
 
     # The others end by themselves, unless a callback keeps them.
-    if client.pids != [] and s.timeout != :infinity,
-      do: Process.send_after(self(), {:stuck, client.pids, session}, s.timeout)
+    _ =
+      if client.pids != [] and s.timeout != :infinity,
+        do: Process.send_after(self(), {:stuck, client.pids, session}, s.timeout)
 
     client = %{
       pids: [pid | client.pids],
@@ -185,10 +186,11 @@ defmodule MQTT.Broker.Sessions do
   defp finish(client, client_id, session, s) do
     row = {client_id, session, :_, client.generation, :_}
 
-    if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
-      _ = Router.leave(s.context.router, session)
-      ended(client_id, s.context.hooks)
-    end
+    _ =
+      if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
+        _ = Router.leave(s.context.router, session)
+        ended(client_id, s.context.hooks)
+      end
 
     %{s | clients: Map.delete(s.clients, client_id)}
   end

@@ -12,7 +12,7 @@ defmodule MQTT.Broker.Sys do
   @impl true
   def init({name, interval}) do
     context = Context.get!(name)
-    publish("version", "mqtt version #{Application.spec(:mqtt, :vsn)}", context)
+    :ok = publish("version", "mqtt version #{Application.spec(:mqtt, :vsn)}", context)
     send(self(), :publish)
     {:ok, %{context: context, interval: interval, since: System.monotonic_time(:second)}}
   end
@@ -35,7 +35,7 @@ defmodule MQTT.Broker.Sys do
           {"publish/messages/received", stats.received},
           {"publish/messages/sent", stats.sent}
         ],
-        do: publish(name, "#{value}", s.context)
+        do: :ok = publish(name, "#{value}", s.context)
 
     _ = Process.send_after(self(), :publish, s.interval)
     {:noreply, s}
@@ -43,6 +43,9 @@ defmodule MQTT.Broker.Sys do
 
   def handle_info(_, s), do: {:noreply, s}
 
-  defp publish(name, value, context),
-    do: Router.publish(context.router, "$SYS/broker/" <> name, value, %{retain: true})
+  defp publish(name, value, context) do
+    topic = "$SYS/broker/" <> name
+    {:ok, _reason, _count} = Router.publish(context.router, topic, value, %{retain: true})
+    :ok
+  end
 end
