@@ -3,7 +3,7 @@
 //! The owner is one process; it alone reads, and its messages are all of the shape
 //! `{:"$mqtt", what}`. Besides it broadcasts, writers and the flusher write, and when the owner dies the BEAM calls
 //! [`Connection::shut`]. The locks are taken in the order `input`, that of a shared session, then
-//! `output`; none is held while another process or task is waited for. A panic poisons them, after which every call says
+//! `output` or a router's; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
 use crate::broadcast::Sender;
