@@ -22,7 +22,7 @@ defmodule MQTT.Interop.SharedTest do
       {name, port} = broker()
       programs = for client <- @members, do: subscribe({client, "5", qos}, port, 0)
       assert publish({:mqttjs, "3.1.1", 2}, port, 300) == []
-      received = for {_, lines} <- collect(programs, 300), do: Clients.messages(lines)
+      received = collect(programs, 300)
 
       eventually(fn ->
         Enum.all?(Broker.clients(name), &match?(%{session: %{queued: 0, inflight: 0}}, &1))
@@ -66,19 +66,19 @@ defmodule MQTT.Interop.SharedTest do
     client |> Clients.publish(port, "shared/a", count) |> Program.open() |> Program.lines()
   end
 
-  # The lines of programs by their ports, until there are so many with a message.
+  # The messages of each program, until there are so many together.
   defp collect(programs, count) do
-    collect(Map.new(programs, &{&1.port, []}), count, :of_any)
+    found = collect_lines(Map.new(programs, &{&1.port, []}), count)
+    for {_, lines} <- found, do: lines |> Enum.reverse() |> Clients.messages()
   end
 
-  defp collect(found, 0, :of_any),
-    do: Map.new(found, fn {port, lines} -> {port, Enum.reverse(lines)} end)
+  defp collect_lines(found, 0), do: found
 
-  defp collect(found, count, :of_any) do
+  defp collect_lines(found, count) do
     receive do
       {port, {:data, {:eol, line}}} when is_map_key(found, port) ->
-        found = Map.update!(found, port, &[line | &1])
-        collect(found, if(line =~ "\t", do: count - 1, else: count), :of_any)
+        count = if line =~ "\t", do: count - 1, else: count
+        collect_lines(Map.update!(found, port, &[line | &1]), count)
     after
       20_000 -> flunk("#{count} messages more were expected: #{inspect(found)}")
     end

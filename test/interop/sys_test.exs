@@ -37,21 +37,10 @@ defmodule MQTT.Interop.SysTest do
     assert mosquitto_sub(port, ["-t", "#", "-C", 1]) == ["seen\t1\tby all"]
   end
 
-  defp mosquitto_sub(port, arguments) do
-    arguments = [
-      "-h",
-      "127.0.0.1",
-      "-p",
-      port,
-      "-i",
-      "reader",
-      "-W",
-      20,
-      "-F",
-      "%t\t%r\t%p" | arguments
-    ]
-
-    {said, 0} = System.cmd("mosquitto_sub", Enum.map(arguments, &to_string/1))
+  defp mosquitto_sub(port, more) do
+    arguments = ["-h", "127.0.0.1", "-p", port, "-i", "reader", "-W", 20] ++ more
+    arguments = Enum.map(arguments ++ ["-F", "%t\t%r\t%p"], &to_string/1)
+    {said, 0} = System.cmd("mosquitto_sub", arguments)
     String.split(said, "\n", trim: true)
   end
 end

@@ -68,6 +68,7 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
     end
   end
 
+  @tag :clients
   test "ends with an error where the address is in use, and with a wrong option" do
     {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
     {:ok, port} = :inet.port(socket)
