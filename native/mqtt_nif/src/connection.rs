@@ -9,13 +9,14 @@
 use crate::broadcast::Sender;
 use crate::commands::{self, Outcome};
 use crate::counters::CONNECTIONS;
+use crate::delivery::Routing;
 use crate::events::{Batch, Stop, close_reason, delivered};
 use crate::handle::Handle;
 use crate::input::{Input, Peer, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
-use crate::routing::{Route, Routing};
+use crate::routing::Route;
 use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::{atoms, clock, flusher, terms};

@@ -1,8 +1,9 @@
 //! The events of the state machine as terms, a batch at a time.
 
 use crate::atoms;
+use crate::delivery::Routing;
 use crate::packet::properties_map;
-use crate::routing::{Route, Routing};
+use crate::routing::Route;
 use crate::terms::{Source, binary, list_of, map, name};
 use mqtt_codec::{
     Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,

@@ -5,7 +5,7 @@
 //!
 //! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
-//! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
+//! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
 //! `terms` and `handle` hold what is unsafe about the NIF interface.
 
@@ -20,6 +20,7 @@ mod commands;
 mod connection;
 mod counters;
 mod deciding;
+mod delivery;
 mod events;
 mod flusher;
 mod gate;

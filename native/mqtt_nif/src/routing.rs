@@ -2,14 +2,13 @@
 //!
 //! A router knows who has subscribed to what ([`mqtt_core::router`]), the sessions of those, and what is
 //! retained. Whom a message goes to is found under its lock for reading, while a connection's `input` may
-//! be held; it then goes to one after the other without either. A session that has a connection gets it
-//! there, another keeps it.
+//! be held; `delivery` then brings it to one after the other without either.
 //!
 //! The lock of the tables, and that of the retained messages, come behind a connection's `input` and behind that of a
 //! session, which a publisher holds while it is found out whom its message goes to. Under them no other is taken.
 
-use crate::atoms;
-use crate::broadcast::{self, MAX_COST, Sender, Sent};
+use crate::broadcast::Sender;
+use crate::delivery::{Routed, Routing, To};
 use crate::local::Local;
 use crate::session::{Shared, SharedSession, lock};
 use mqtt_codec::{
@@ -20,18 +19,14 @@ use mqtt_core::retained::{Retained, RetainedLimits};
 use mqtt_core::router::{
     GroupId, Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription,
 };
-use mqtt_core::{Broadcast, Granted, Message, Millis, Rules};
+use mqtt_core::{Granted, Message, Millis, Rules};
 use rustler::LocalPid;
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
-
-/// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
-const WORK: usize = 32;
 
 /// Expired messages that are looked for when there is no room for another.
 const EXPIRED: usize = 64;
@@ -60,7 +55,7 @@ pub(crate) struct Tables {
 
 /// What has subscribed.
 #[derive(Clone)]
-enum Receiver {
+pub(crate) enum Receiver {
     Session(SharedSession),
     /// A process of this node.
     Local(Arc<Local>),
@@ -166,7 +161,8 @@ impl Hub {
         let publisher = self.join(&mut tables, &mut shared, session)?;
         if let Some(left) = shared.take_begun() {
             tables.router.remove(publisher);
-            routing.messages.extend(left.into_iter().filter_map(|message| tables.pass_on(message)));
+            let passed_on = left.into_iter().filter_map(|message| tables.pass_on(message));
+            routing.extend(passed_on);
         }
         Some(Route { hub: self.clone(), publisher, rules })
     }
@@ -284,13 +280,12 @@ impl Hub {
             } else {
                 ReasonCode::QUOTA_EXCEEDED
             };
-            return Routed { work, ..Routed::nowhere(publish, reason) };
+            return Routed::nowhere(publish, reason).found_by(work);
         }
         self.sent.fetch_add(deliveries.len(), Ordering::Relaxed);
         // Most that nobody gets are not copied.
-        let message = message.take().or_else(|| Some(copy(publish, now)));
-        let is_answered = publish.qos > Qos::AtMostOnce;
-        Routed { message, deliveries, next: 0, work, is_answered, reason: ReasonCode::SUCCESS }
+        let message = message.take().unwrap_or_else(|| copy(publish, now));
+        Routed::to(message, deliveries, publish.qos > Qos::AtMostOnce).found_by(work)
     }
 
     /// Says whether there is room.
@@ -350,7 +345,7 @@ impl Tables {
     fn pass_on(&self, message: Message) -> Option<Routed> {
         let group = GroupId::from_number(message.group()?);
         let to = self.to_group(group, 0, &message.publish())?;
-        Some(Routed::to_one(message, to))
+        Some(Routed::to(message, vec![to], false))
     }
 
     /// The member of a group that a message goes to.
@@ -394,30 +389,6 @@ fn copy(publish: &Publish<'_>, now: Millis) -> Message {
     Message::new(&Publish { properties: properties.as_properties(), ..plain }, 0, now)
 }
 
-/// The properties of a message that was kept, with what is left of its Message Expiry Interval
-/// [MQTT-3.3.2-6], and the identifiers of the subscriptions that it goes to.
-pub(crate) fn adapted(
-    message: &Message,
-    identifiers: &[NonZeroU32],
-    now: Millis,
-) -> Result<PropertiesBuf, mqtt_codec::Error> {
-    let mut properties = PropertiesBuf::default();
-    for property in message.publish().properties.iter() {
-        match (property, message.seconds_left(now)) {
-            // Of the member of a group that had it before.
-            (Property::SubscriptionIdentifier(_), _) => {}
-            (Property::MessageExpiryInterval(_), Some(seconds)) => {
-                properties.push(&Property::MessageExpiryInterval(seconds))?;
-            }
-            _ => properties.push(&property)?,
-        }
-    }
-    for identifier in identifiers {
-        properties.push(&Property::SubscriptionIdentifier(identifier.get()))?;
-    }
-    Ok(properties)
-}
-
 /// Where what a client publishes goes.
 #[derive(Clone)]
 pub(crate) struct Route {
@@ -436,11 +407,7 @@ impl Route {
         } else {
             self.hub.route(publish, Some(self.publisher), now)
         };
-        let size = publish.topic.len() + publish.payload.len();
-        routing.cost += WORK * routed.work + routed.len() * broadcast::cost(size);
-        if routed.is_answered || routed.len() > 0 {
-            routing.messages.push_back(routed);
-        }
+        routing.push(routed, publish.topic.len() + publish.payload.len());
     }
 }
 
@@ -448,164 +415,4 @@ impl Route {
 /// taken for a shared subscription's filter.
 pub(crate) fn is_reserved(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/") || topic.starts_with("$share/")
-}
-
-/// Messages of a client that have not reached everybody.
-#[derive(Default)]
-pub(crate) struct Routing {
-    messages: VecDeque<Routed>,
-    /// What it takes to deliver these, as a [`Sender`] counts it, and took to find to whom.
-    cost: usize,
-}
-
-impl Routing {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    /// Counts anew, unless there are some of before.
-    pub(crate) fn begin(mut self) -> Self {
-        if self.messages.is_empty() {
-            self.cost = 0;
-        }
-        self
-    }
-
-    /// Whether no further message may be taken.
-    pub(crate) fn is_full(&self) -> bool {
-        self.cost >= MAX_COST / 2
-    }
-
-    /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
-    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> Vec<ReasonCode> {
-        let mut answers = Vec::new();
-        while let Some(routed) = self.messages.front_mut() {
-            if !routed.deliver(sender) {
-                break;
-            }
-            if routed.is_answered {
-                answers.push(routed.reason);
-            }
-            self.messages.pop_front();
-        }
-        answers
-    }
-}
-
-/// A message, and whom it goes to.
-pub(crate) struct Routed {
-    /// None if it goes to nobody.
-    message: Option<Message>,
-    deliveries: Vec<To>,
-    /// The first of them that is not done.
-    next: usize,
-    /// What it took to find them.
-    work: usize,
-    /// Whether its publisher is told the reason, when these are done.
-    is_answered: bool,
-    reason: ReasonCode,
-}
-
-/// A subscriber that a message goes to.
-struct To {
-    receiver: Receiver,
-    qos: Qos,
-    retain: bool,
-    identifiers: Box<[NonZeroU32]>,
-    /// The group of a shared subscription, if it is for that.
-    group: Option<NonZeroU64>,
-}
-
-impl Routed {
-    fn nowhere(publish: &Publish<'_>, reason: ReasonCode) -> Self {
-        let is_answered = publish.qos > Qos::AtMostOnce;
-        Self { message: None, deliveries: Vec::new(), next: 0, work: 0, is_answered, reason }
-    }
-
-    fn to_one(message: Message, to: To) -> Self {
-        let (message, deliveries) = (Some(message), vec![to]);
-        let reason = ReasonCode::SUCCESS;
-        Self { message, deliveries, next: 0, work: 0, is_answered: false, reason }
-    }
-
-    pub(crate) fn reason(&self) -> ReasonCode {
-        self.reason
-    }
-
-    /// How many it goes to.
-    pub(crate) fn len(&self) -> usize {
-        self.deliveries.len()
-    }
-
-    /// Delivers to as many as a call may, and says whether these were all.
-    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> bool {
-        let Some(message) = &self.message else { return true };
-        let publish = message.publish();
-        let now = sender.now();
-        let adapts = message.expires_at().is_some() || message.group().is_some();
-        // By QoS and RETAIN.
-        let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
-        let alone = self.deliveries.len() == 1;
-        while let Some(to) = self.deliveries.get(self.next) {
-            if sender.is_done() {
-                return false;
-            }
-            self.next += 1;
-            if alone || !to.identifiers.is_empty() {
-                let mut publish = Publish { qos: to.qos, retain: to.retain, ..publish };
-                let properties;
-                if adapts || !to.identifiers.is_empty() {
-                    // What does not fit with the identifiers is not sent.
-                    let Ok(other) = adapted(message, &to.identifiers, now) else { continue };
-                    properties = other;
-                    publish.properties = properties.as_properties();
-                }
-                to.deliver(&Sent::Alone(&publish), || Message::new(&publish, 0, now), sender);
-                continue;
-            }
-            let class = 2 * to.qos as usize + usize::from(to.retain);
-            let Some(place) = shared.get_mut(class) else { continue };
-            if place.is_none() {
-                *place = Broadcast::granted(message, to.qos, to.retain).ok();
-            }
-            if let Some(broadcast) = place {
-                let keep = || message.granted(to.qos, to.retain);
-                to.deliver(&Sent::Shared(broadcast), keep, sender);
-            }
-        }
-        true
-    }
-}
-
-/// How often a connection may have ended between finding it and sending to it.
-const TRIES: usize = 3;
-
-impl To {
-    /// Sends a message to the session's connection, or has the session keep it; or to a process.
-    fn deliver(
-        &self,
-        sent: &Sent<'_, '_>,
-        keep: impl FnOnce() -> Message,
-        sender: &mut Sender<'_>,
-    ) {
-        let session = match &self.receiver {
-            Receiver::Session(session) => session,
-            Receiver::Local(local) => {
-                sender.charge(broadcast::cost(sent.payload().len()));
-                return local.send(&keep(), sender);
-            }
-        };
-        sender.charge(broadcast::COST);
-        for _ in 0..TRIES {
-            let Some(connection) = lock(session).connection() else { break };
-            if sender.send(&connection, sent, self.group) != Err(atoms::not_connected()) {
-                return;
-            }
-        }
-        // A connection that ends may still have the session.
-        if self.qos > Qos::AtMostOnce {
-            let message = keep().of_group(self.group);
-            lock(session).keep(message, sender.now(), sender.env());
-        }
-    }
 }

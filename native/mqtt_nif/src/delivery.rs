@@ -1,0 +1,215 @@
+//! Bringing a message to those whom it goes to: a session that has a connection gets it there, another
+//! keeps it, and a process is sent it. No lock is held from one to the next.
+
+use crate::atoms;
+use crate::broadcast::{self, MAX_COST, Sender, Sent};
+use crate::routing::Receiver;
+use crate::session::lock;
+use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
+use mqtt_core::{Broadcast, Message, Millis};
+use std::collections::VecDeque;
+use std::num::{NonZeroU32, NonZeroU64};
+
+/// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
+const WORK: usize = 32;
+
+/// Messages of a client that have not reached everybody.
+#[derive(Default)]
+pub(crate) struct Routing {
+    messages: VecDeque<Routed>,
+    /// What it takes to deliver these, as a [`Sender`] counts it, and took to find to whom.
+    cost: usize,
+}
+
+impl Routing {
+    /// Takes a message of so many bytes, unless nobody gets it and nobody has to be told.
+    pub(crate) fn push(&mut self, routed: Routed, size: usize) {
+        self.cost += WORK * routed.work + routed.len() * broadcast::cost(size);
+        if routed.is_answered || routed.len() > 0 {
+            self.messages.push_back(routed);
+        }
+    }
+
+    /// Takes messages that nobody has to be told of.
+    pub(crate) fn extend(&mut self, messages: impl Iterator<Item = Routed>) {
+        self.messages.extend(messages);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Counts anew, unless there are some of before.
+    pub(crate) fn begin(mut self) -> Self {
+        if self.messages.is_empty() {
+            self.cost = 0;
+        }
+        self
+    }
+
+    /// Whether no further message may be taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.cost >= MAX_COST / 2
+    }
+
+    /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
+    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> Vec<ReasonCode> {
+        let mut answers = Vec::new();
+        while let Some(routed) = self.messages.front_mut() {
+            if !routed.deliver(sender) {
+                break;
+            }
+            if routed.is_answered {
+                answers.push(routed.reason);
+            }
+            self.messages.pop_front();
+        }
+        answers
+    }
+}
+
+/// A message, and whom it goes to.
+pub(crate) struct Routed {
+    /// None if it goes to nobody.
+    message: Option<Message>,
+    deliveries: Vec<To>,
+    /// The first of them that is not done.
+    next: usize,
+    /// What it took to find them.
+    work: usize,
+    /// Whether its publisher is told the reason, when these are done.
+    is_answered: bool,
+    reason: ReasonCode,
+}
+
+/// A subscriber that a message goes to.
+pub(crate) struct To {
+    pub(crate) receiver: Receiver,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) identifiers: Box<[NonZeroU32]>,
+    /// The group of a shared subscription, if it is for that.
+    pub(crate) group: Option<NonZeroU64>,
+}
+
+impl Routed {
+    pub(crate) fn nowhere(publish: &Publish<'_>, reason: ReasonCode) -> Self {
+        let is_answered = publish.qos > Qos::AtMostOnce;
+        Self { message: None, deliveries: Vec::new(), next: 0, work: 0, is_answered, reason }
+    }
+
+    pub(crate) fn to(message: Message, deliveries: Vec<To>, is_answered: bool) -> Self {
+        let (message, reason) = (Some(message), ReasonCode::SUCCESS);
+        Self { message, deliveries, next: 0, work: 0, is_answered, reason }
+    }
+
+    /// Says what it took to find whom it goes to.
+    pub(crate) fn found_by(self, work: usize) -> Self {
+        Self { work, ..self }
+    }
+
+    pub(crate) fn reason(&self) -> ReasonCode {
+        self.reason
+    }
+
+    /// How many it goes to.
+    pub(crate) fn len(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    /// Delivers to as many as a call may, and says whether these were all.
+    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> bool {
+        let Some(message) = &self.message else { return true };
+        let publish = message.publish();
+        let now = sender.now();
+        let adapts = message.expires_at().is_some() || message.group().is_some();
+        // By QoS and RETAIN.
+        let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
+        let alone = self.deliveries.len() == 1;
+        while let Some(to) = self.deliveries.get(self.next) {
+            if sender.is_done() {
+                return false;
+            }
+            self.next += 1;
+            if alone || !to.identifiers.is_empty() {
+                let mut publish = Publish { qos: to.qos, retain: to.retain, ..publish };
+                let properties;
+                if adapts || !to.identifiers.is_empty() {
+                    // What does not fit with the identifiers is not sent.
+                    let Ok(other) = adapted(message, &to.identifiers, now) else { continue };
+                    properties = other;
+                    publish.properties = properties.as_properties();
+                }
+                to.deliver(&Sent::Alone(&publish), || Message::new(&publish, 0, now), sender);
+                continue;
+            }
+            let class = 2 * to.qos as usize + usize::from(to.retain);
+            let Some(place) = shared.get_mut(class) else { continue };
+            if place.is_none() {
+                *place = Broadcast::granted(message, to.qos, to.retain).ok();
+            }
+            if let Some(broadcast) = place {
+                let keep = || message.granted(to.qos, to.retain);
+                to.deliver(&Sent::Shared(broadcast), keep, sender);
+            }
+        }
+        true
+    }
+}
+
+/// How often a connection may have ended between finding it and sending to it.
+const TRIES: usize = 3;
+
+impl To {
+    /// Sends a message to the session's connection, or has the session keep it; or to a process.
+    fn deliver(
+        &self,
+        sent: &Sent<'_, '_>,
+        keep: impl FnOnce() -> Message,
+        sender: &mut Sender<'_>,
+    ) {
+        let session = match &self.receiver {
+            Receiver::Session(session) => session,
+            Receiver::Local(local) => {
+                sender.charge(broadcast::cost(sent.payload().len()));
+                return local.send(&keep(), sender);
+            }
+        };
+        sender.charge(broadcast::COST);
+        for _ in 0..TRIES {
+            let Some(connection) = lock(session).connection() else { break };
+            if sender.send(&connection, sent, self.group) != Err(atoms::not_connected()) {
+                return;
+            }
+        }
+        // A connection that ends may still have the session.
+        if self.qos > Qos::AtMostOnce {
+            let message = keep().of_group(self.group);
+            lock(session).keep(message, sender.now(), sender.env());
+        }
+    }
+}
+
+/// The properties of a message that was kept, with what is left of its Message Expiry Interval
+/// [MQTT-3.3.2-6], and the identifiers of the subscriptions that it goes to.
+pub(crate) fn adapted(
+    message: &Message,
+    identifiers: &[NonZeroU32],
+    now: Millis,
+) -> Result<PropertiesBuf, mqtt_codec::Error> {
+    let mut properties = PropertiesBuf::default();
+    for property in message.publish().properties.iter() {
+        match (property, message.seconds_left(now)) {
+            // Of the member of a group that had it before.
+            (Property::SubscriptionIdentifier(_), _) => {}
+            (Property::MessageExpiryInterval(_), Some(seconds)) => {
+                properties.push(&Property::MessageExpiryInterval(seconds))?;
+            }
+            _ => properties.push(&property)?,
+        }
+    }
+    for identifier in identifiers {
+        properties.push(&Property::SubscriptionIdentifier(identifier.get()))?;
+    }
+    Ok(properties)
+}
