@@ -225,6 +225,15 @@ defmodule MQTT.Test.V5 do
     end
   end
 
+  @doc "So many messages as they come, those of QoS 1 acknowledged: the first byte and the payload of each."
+  def recv_acknowledged(client, count) do
+    for _ <- 1..count//1 do
+      {:publish, first, _, id, payload, _} = recv_packet(client)
+      if id, do: send_bytes(client, <<0x40, 2, id::16>>)
+      {first, payload}
+    end
+  end
+
   @doc "Whatever the publisher has sent so far, nothing of it is on the way to the subscriber."
   def assert_nothing(subscriber, publisher) do
     subscribed(subscriber, [{"behind", 0}])

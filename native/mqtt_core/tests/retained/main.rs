@@ -9,4 +9,6 @@
 )]
 
 mod model;
+#[path = "../naive/mod.rs"]
+mod naive;
 mod tables;

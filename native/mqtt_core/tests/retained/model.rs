@@ -1,5 +1,6 @@
 //! Messages at random, against a plain map that is compared with the filter level by level.
 
+use crate::naive::matches;
 use mqtt_core::Millis;
 use mqtt_core::retained::{Cursor, Full, Retained, RetainedLimits};
 use proptest::collection::vec;
@@ -18,23 +19,6 @@ enum Step {
     /// Removes the message at this place among all, in proportion.
     RemoveOne(u16),
     Expire(usize),
-}
-
-/// Section 4.7, as it is written.
-fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut topic = topic.as_bytes().split(|&byte| byte == b'/');
-    for level in filter.as_bytes().split(|&byte| byte == b'/') {
-        match (level, topic.next()) {
-            (b"#", _) => return true,
-            (b"+", Some(_)) => {}
-            (level, Some(other)) if level == other => {}
-            _ => return false,
-        }
-    }
-    topic.next().is_none()
 }
 
 /// Characters before and behind the separator, and around `$`.

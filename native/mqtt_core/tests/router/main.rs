@@ -11,4 +11,6 @@
 mod groups;
 mod matching;
 mod model;
+#[path = "../naive/mod.rs"]
+mod naive;
 mod support;

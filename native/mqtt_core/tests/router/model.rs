@@ -1,5 +1,6 @@
 //! Subscriptions at random, against a list of them that is compared level by level.
 
+use crate::naive::matches;
 use crate::support::{Found, found};
 use core::num::NonZeroU32;
 use mqtt_codec::Qos;
@@ -24,23 +25,6 @@ enum Step {
     /// The subscription at this place among all, in proportion.
     UnsubscribeOne(u16),
     Remove(SubscriberId),
-}
-
-/// Section 4.7, as it is written.
-fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut topic = topic.as_bytes().split(|&byte| byte == b'/');
-    for level in filter.as_bytes().split(|&byte| byte == b'/') {
-        match (level, topic.next()) {
-            (b"#", _) => return true,
-            (b"+", Some(_)) => {}
-            (level, Some(other)) if level == other => {}
-            _ => return false,
-        }
-    }
-    topic.next().is_none()
 }
 
 fn level() -> impl Strategy<Value = &'static str> {

@@ -1,4 +1,4 @@
-defmodule MQTT.BrokerModelTest do
+defmodule MQTT.Broker.ModelTest do
   # What a client has got in the end, whatever happened to its connections meanwhile.
   use ExUnit.Case, async: true
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]

@@ -1,0 +1,159 @@
+defmodule MQTT.Broker.ClientsTest do
+  use ExUnit.Case, async: true
+  import MQTT.Test.Brokers
+  import MQTT.Test.Wire, except: [connect: 1, connect: 2]
+  doctest MQTT.Broker
+  doctest MQTT.Router
+  doctest MQTT.Broker.ACL
+
+  alias MQTT.{Broker, Message}
+  alias MQTT.Test.{BrokerRules, V4, V5}
+
+  describe "clients" do
+    test "need a password where there is a file, or come from this machine" do
+      path = Path.join(System.tmp_dir!(), "passwords-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(path) end)
+      :ok = Broker.Passwords.create(path, "roger", "secret", iterations: 101)
+      {_, port} = broker(password_file: path)
+      V5.connected(port, "good", 0xC2, ["roger", "secret"])
+
+      for connect <- [
+            V5.connect(0xC2, ["bad", "roger", "wrong"]),
+            V5.connect(0xC2, ["bad", "other", "secret"])
+          ],
+          do: assert({_, {:connack, 0, 0x86, _}} = V5.try_connect(port, connect))
+
+      assert {_, {:connack, 0, 0x87, _}} = V5.try_connect(port, V5.connect(0x02, ["anonymous"]))
+    end
+
+    test "may do what the ACL file says, by a handler or natively" do
+      path = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(path) end)
+
+      File.write!(path, """
+      topic read all/#
+      user roger
+      topic readwrite all/#
+      topic deny all/secret
+      pattern readwrite own/%c/#
+      """)
+
+      for options <- [[anonymous: true], [handler: BrokerRules]] do
+        {_, port} = broker([acl_file: path] ++ options)
+        client = V5.connected(port, "client", 0xC2, ["roger", "secret"])
+        filters = for filter <- ["all/+/x", "all/#", "own/client/#", "own/+/a"], do: {filter, 0}
+        send_bytes(client, V5.subscribe(1, filters))
+        assert {:suback, 1, [0, 0x87, 0, 0x87], _} = V5.recv_packet(client)
+        assert V5.publish_fully(client, "all/a", 1, "x") == 0x10
+        assert V5.publish_fully(client, "all/secret", 1, "x") == 0x87
+        assert V5.publish_fully(client, "own/other/a", 1, "x") == 0x87
+        send_bytes(client, V5.publish("own/other/a", "no"))
+        send_bytes(client, V5.publish("own/client/a", "yes"))
+        assert recv(client) == V5.publish("own/client/a", "yes")
+
+        # A will as well.
+        for {id, topic} <- [{"1", "own/client/will"}, {"2", "all/b/x"}] do
+          will = V5.will(topic, "gone")
+          close(V5.connected(port, id, 0xC6, [will, "roger", "secret"]))
+        end
+
+        assert {:publish, 0x30, "all/b/x", nil, "gone", []} = V5.recv_packet(client)
+      end
+    end
+
+    test "without an identifier get one" do
+      {name, port} = broker()
+      {_client, <<0x20, 2, 0, 0>>} = V4.try_connect(port, V4.connect(0x02, [""]))
+      {_client, {:connack, 0, 0, properties}} = V5.try_connect(port, V5.connect(0x02, [""]))
+      {0x12, id} = List.keyfind(properties, 0x12, 0)
+      assert %{connected: true} = Broker.info(name, id)
+      assert length(Broker.clients(name)) == 2
+    end
+
+    test "are known, and can be disconnected" do
+      {name, port} = broker()
+      client = V5.subscribed(V5.connected(port, "client"), [{"a/+", 1}])
+      assert [{"client", "a/+", %{qos: 1}}] = Enum.to_list(Broker.subscriptions(name))
+      assert [{"a/+", %{qos: 1}}] = Broker.subscriptions(name, "client")
+      assert %{protocol_version: 5, peer: {{127, 0, 0, 1}, _}} = Broker.info(name, "client")
+      assert Broker.disconnect(name, "client", :administrative_action)
+      V5.assert_ended(client, [0x98])
+      eventually(fn -> not Broker.disconnect(name, "client") end)
+    end
+
+    test "are told when the broker stops" do
+      {name, port} = broker()
+      client = V5.connected(port, "client")
+      :ok = stop_supervised!({Broker, name})
+      V5.assert_ended(client, [0x8B])
+    end
+  end
+
+  describe "a process" do
+    test "gets what it has subscribed to, and what is retained" do
+      {name, port} = broker()
+      Broker.publish(name, "kept", "1", %{retain: true, qos: 1})
+      assert Broker.subscribe(name, "#", %{qos: 2}) == :ok
+      assert_receive {:mqtt, ^name, %Message{topic: "kept", retain: true, qos: 1}}
+      client = V5.connected(port, "client")
+      unit = V5.user_property("unit", "°C")
+      send_bytes(client, V5.publish(0x33, "a", 1, "2", unit))
+      assert_receive {:mqtt, ^name, %Message{topic: "a", payload: "2", qos: 1} = message}
+      assert %Message{retain: false, properties: %{user_property: [{"unit", "°C"}]}} = message
+      assert {:puback, 1, 0, []} = V5.recv_packet(client)
+      assert Broker.unsubscribe(name, "#")
+      refute Broker.unsubscribe(name, "#")
+      assert V5.publish_fully(client, "a", 2, "3") == 0x10
+      assert_raise ArgumentError, ~r/no topic filter/, fn -> Broker.subscribe(name, "a#") end
+    end
+
+    test "that does not read loses what is too much, and its end ends its subscriptions" do
+      {name, _} = broker(max_process_messages: 5)
+      test = self()
+
+      slow =
+        spawn_link(fn ->
+          :ok = Broker.subscribe(name, "t")
+          send(test, :subscribed)
+          receive do: (:stop -> :ok)
+        end)
+
+      assert_receive :subscribed
+      for n <- 1..20, do: assert({:ok, :success, 1} = Broker.publish(name, "t", "#{n}"))
+      eventually(fn -> Broker.dropped(name, slow) == 15 end)
+      send(slow, :stop)
+      eventually(fn -> Broker.stats(name).subscriptions == 0 end)
+    end
+  end
+
+  test "$SYS says what mosquitto's says" do
+    {_, port} = broker(sys_interval: 50)
+    client = V5.connected(port, "client")
+    V5.subscribed(client, [{"$SYS/broker/clients/#", 0}])
+    topics = for _ <- 1..3, do: elem(V5.recv_packet(client), 2)
+
+    assert Enum.sort(topics) ==
+             for(name <- ~w(connected disconnected total), do: "$SYS/broker/clients/#{name}")
+  end
+
+  describe "options" do
+    test "that are wrong are named" do
+      for {options, sentence} <- [
+            {[anonymous: :maybe], ~r/option :anonymous of MQTT.Broker must be/},
+            {[shared_subscriptions: :random], ~r/option :shared_subscriptions of MQTT.Router/},
+            {[prot: 1883], ~r/unknown option :prot of MQTT.Listener/},
+            {[port: -1], ~r/option :port of MQTT.Listener/},
+            {[listeners: [[port: :x]]], ~r/option :port of MQTT.Listener/},
+            {[handler: No.Such], ~r/option :handler of MQTT.Broker/}
+          ] do
+        assert_raise ArgumentError, sentence, fn -> Broker.start_link(options) end
+      end
+    end
+
+    test "can have further listeners" do
+      {name, _} = broker(listeners: [[port: 0, max_connections: 1]])
+      assert [%{port: _}, %{port: port}] = Broker.listeners(name)
+      V4.connected(port, "client")
+    end
+  end
+end

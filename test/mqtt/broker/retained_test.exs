@@ -1,0 +1,127 @@
+defmodule MQTT.Broker.RetainedTest do
+  use ExUnit.Case, async: true
+  import MQTT.Test.Brokers
+  import MQTT.Test.Wire, except: [connect: 1, connect: 2]
+
+  alias MQTT.{Broker, Message}
+  alias MQTT.Test.{V4, V5}
+
+  describe "retained messages" do
+    test "come with a subscription, replaced or removed" do
+      {name, port} = broker()
+      client = V4.connected(port, "client")
+      for n <- 1..3, do: V4.publish_fully(client, 0x33, "kept/#{n}", n, "#{n}")
+      V4.publish_fully(client, 0x33, "kept/2", 4, "new")
+      V4.publish_fully(client, 0x33, "kept/3", 5, "")
+      V4.publish_fully(client, "kept/4", 6, "not retained")
+      V4.subscribed(client, [{"kept/+", 1}])
+      assert {0x33, "kept/1", _, "1"} = V4.recv_publish(client)
+      assert {0x33, "kept/2", _, "new"} = V4.recv_publish(client)
+      # As it is published it is not a retained one, but with Retain As Published.
+      send_bytes(client, V4.publish(0x31, "kept/5", "live"))
+      assert {0x30, "kept/5", nil, "live"} = V4.recv_publish(client)
+      five = V5.connected(port, "five")
+      V5.subscribed(five, [{"kept/6", 0x08}])
+      send_bytes(client, V4.publish(0x31, "kept/6", "live"))
+      assert {:publish, 0x31, "kept/6", nil, "live", []} = V5.recv_packet(five)
+      topics = for %Message{topic: topic} <- Broker.retained(name, "kept/#"), do: topic
+      assert topics == ["kept/1", "kept/2", "kept/5", "kept/6"]
+    end
+
+    test "are not sent where Retain Handling says so" do
+      {name, port} = broker()
+      Broker.publish(name, "t", "kept", %{retain: true})
+      client = V5.connected(port, "client")
+      V5.subscribed(client, [{"t", 0x20}])
+      V5.subscribed(client, [{"t", 0x10}])
+      assert_open(client)
+      send_bytes(client, V5.unsubscribe(1, ["t"]))
+      assert {:unsuback, 1, [0], _} = V5.recv_packet(client)
+      V5.subscribed(client, [{"t", 0x10}])
+      assert {:publish, 0x31, "t", nil, "kept", []} = V5.recv_packet(client)
+      V5.subscribed(client, [{"t", 0x00}])
+      assert {:publish, 0x31, "t", nil, "kept", []} = V5.recv_packet(client)
+    end
+
+    test "are not sent any more behind UNSUBACK" do
+      {name, port} = broker(max_session_messages: 10)
+      for n <- 1..100, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      client = V5.connected(port, "client", 0x02, [], <<0x21, 2::16>>)
+      send_bytes(client, V5.subscribe(1, [{"t/#", 1}]))
+      assert {:suback, 1, [1], _} = V5.recv_packet(client)
+      ids = for _ <- 1..2, do: elem(V5.recv_packet(client), 3)
+      send_bytes(client, V5.unsubscribe(2, ["t/#"]))
+      assert {:unsuback, 2, [0], _} = V5.recv_packet(client)
+      # What was put into the session before may come.
+      assert acknowledge(client, ids, 0) < 10
+    end
+
+    # Until there is nothing more.
+    defp acknowledge(client, ids, count) do
+      for id <- ids, do: send_bytes(client, <<0x40, 2, id::16>>)
+      send_bytes(client, [V5.subscribe(3, [{"other", 0}]), <<0xC0, 0>>])
+
+      more =
+        Stream.repeatedly(fn -> V5.recv_packet(client) end)
+        |> Enum.take_while(&(&1 != :pingresp))
+        |> Enum.filter(&(elem(&1, 0) == :publish))
+
+      case for {:publish, _, _, id, _, _} <- more, do: id do
+        [] when ids == [] -> count
+        ids -> acknowledge(client, ids, count + length(ids))
+      end
+    end
+
+    test "that are large are all sent to a client that reads slowly" do
+      {name, port} = broker(max_queue_bytes: 100_000)
+      payload = :crypto.strong_rand_bytes(20_000)
+      for n <- 1..60, do: Broker.publish(name, "t/#{n}", payload, %{retain: true})
+      client = open(port, recbuf: 4_096)
+      send_bytes(client, V4.connect(0x02, ["client"]))
+      assert recv(client) == <<0x20, 2, 0, 0>>
+      V4.subscribed(client, [{"t/#", 0}])
+      topics = for _ <- 1..60, do: elem(V4.recv_publish(client), 1)
+      assert length(Enum.uniq(topics)) == 60
+    end
+
+    test "are all sent, however few the client takes at a time" do
+      {name, port} = broker(max_session_messages: 50)
+      for n <- 1..700, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      client = V5.connected(port, "client", 0x02, [], <<0x21, 10::16>>)
+      V5.subscribed(client, [{"t/#", 1}], <<0x0B, 9>>)
+
+      found =
+        for {0x33, payload} <- V5.recv_acknowledged(client, 700), do: String.to_integer(payload)
+
+      assert Enum.sort(found) == Enum.to_list(1..700)
+    end
+
+    test "expire, and have what is left of their time" do
+      {name, port} = broker()
+
+      Broker.publish(name, "t", "kept", %{
+        retain: true,
+        properties: %{message_expiry_interval: 100}
+      })
+
+      client = V5.connected(port, "client")
+      V5.subscribed(client, [{"t", 0}])
+      assert {:publish, 0x31, "t", nil, "kept", [{0x02, left}]} = V5.recv_packet(client)
+      assert left in 90..100
+
+      Broker.publish(name, "t", "kept", %{retain: true, properties: %{message_expiry_interval: 0}})
+
+      assert Enum.to_list(Broker.retained(name, "t")) == []
+      eventually(fn -> Broker.stats(name).retained == 0 end)
+    end
+
+    test "beyond the limit are refused" do
+      {name, port} = broker(max_retained_messages: 1)
+      client = V5.connected(port, "client")
+      assert V5.publish_fully(client, 0x33, "a", 1, "x") == 0x10
+      assert V5.publish_fully(client, 0x33, "b", 2, "x") == 0x97
+      assert V5.publish_fully(client, 0x33, "a", 3, "y") == 0x10
+      assert [%Message{topic: "a", payload: "y"}] = Enum.to_list(Broker.retained(name, "#"))
+    end
+  end
+end

@@ -1,0 +1,216 @@
+defmodule MQTT.Broker.SessionsTest do
+  use ExUnit.Case, async: true
+  import MQTT.Test.Brokers
+  import MQTT.Test.Wire, except: [connect: 1, connect: 2]
+
+  alias MQTT.{Broker, Message}
+  alias MQTT.Test.{BrokerRules, V4, V5}
+
+  describe "sessions" do
+    test "keep messages of QoS 1 and 2 in their order until the client is back" do
+      {name, port} = broker()
+      client = V5.with_session(port, "client")
+      V5.subscribed(client, [{"t", 1}])
+      close(client)
+      eventually(fn -> not Broker.info(name, "client").connected end)
+      publisher = V5.connected(port, "publisher")
+      for n <- 1..100, do: V5.publish_fully(publisher, "t", n, "#{n}")
+      # A message of QoS 0 is not kept.
+      send_bytes(publisher, V5.publish("t", "0"))
+      assert_open(publisher)
+      assert Broker.info(name, "client").session.queued == 100
+      client = V5.resumed(port, "client")
+      send_bytes(publisher, V5.publish(0x32, "t", 1, "101"))
+
+      assert Enum.map(V5.recv_acknowledged(client, 101), &elem(&1, 1)) ==
+               for(n <- 1..101, do: "#{n}")
+    end
+
+    test "that are not acknowledged are sent again, with DUP" do
+      {name, port} = broker()
+      client = V5.with_session(port, "client")
+      V5.subscribed(client, [{"t", 1}])
+      Broker.publish(name, "t", "x", %{qos: 1})
+      assert {:publish, 0x32, "t", id, "x", []} = V5.recv_packet(client)
+      close(client)
+      client = V5.resumed(port, "client")
+      assert {:publish, 0x3A, "t", ^id, "x", []} = V5.recv_packet(client)
+    end
+
+    test "begin anew with Clean Start, without their subscriptions" do
+      {name, port} = broker()
+      client = V5.with_session(port, "client")
+      V5.subscribed(client, [{"t", 1}, {"u", 1}])
+      close(client)
+      client = V5.connected(port, "client")
+      assert Broker.publish(name, "t", "x", %{qos: 1}) == {:ok, :no_matching_subscribers, 0}
+      assert Broker.subscriptions(name, "client") == []
+      assert %{subscriptions: 0} = Broker.stats(name)
+      assert_open(client)
+    end
+
+    test "end with the connection, or later, and nothing of them stays" do
+      {name, port} = broker()
+      client = V5.connected(port, "now")
+      V5.subscribed(client, [{"t", 0}])
+      later = V5.connected(port, "later", 0x02, [], V5.expiry(1))
+      V5.subscribed(later, [{"t", 0}])
+      close(client)
+      close(later)
+      eventually(fn -> Broker.info(name, "now") == nil end)
+      eventually(fn -> not Broker.info(name, "later").connected end)
+      eventually(fn -> Broker.clients(name) == [] end)
+      eventually(fn -> match?(%{sessions: 0, subscriptions: 0}, Broker.stats(name)) end)
+    end
+
+    test "end also when the process of their connection is killed" do
+      {name, port} = broker()
+      client = V4.subscribed(V4.connected(port, "client"), [{"t", 0}])
+      Process.exit(Broker.info(name, "client").session.connection, :kill)
+      assert_closed(client)
+      eventually(fn -> Broker.clients(name) == [] end)
+      eventually(fn -> match?(%{sessions: 0, subscriptions: 0}, Broker.stats(name)) end)
+    end
+
+    test "keep so many subscriptions as they may, and no further one is made" do
+      {name, port} = broker(max_session_subscriptions: 2)
+      client = V5.connected(port, "client")
+      send_bytes(client, V5.subscribe(1, [{"a", 0}, {"b", 0}, {"c", 0}, {"a", 1}]))
+      assert {:suback, 1, [0, 0, 0x97, 1], _} = V5.recv_packet(client)
+      assert %{subscriptions: 2} = Broker.stats(name)
+      assert {:ok, :no_matching_subscribers, 0} = Broker.publish(name, "c", "x")
+    end
+
+    test "are so many as there may be, and further clients are refused" do
+      {_, port} = broker(max_sessions: 1)
+      client = V5.connected(port, "a")
+      assert {_, {:connack, 0, 0x97, _}} = V5.try_connect(port, V5.connect(0x02, ["b"]))
+      assert {_, <<0x20, 2, 0, 3>>} = V4.try_connect(port, V4.connect(0x02, ["b"]))
+      assert_open(client)
+    end
+
+    test "do not end with a connection that could not take them" do
+      {name, port} = broker()
+      client = V5.subscribed(V5.connected(port, "client"), [{"t", 0}])
+      # It takes no CONNACK.
+      small = open(port)
+      send_bytes(small, V5.connect(0x02, ["client"], <<0x27, 3::32>>))
+      recv_all(small)
+      assert_open(client)
+      assert {:ok, :success, 1} = Broker.publish(name, "t", "x")
+      assert recv(client) == V5.publish("t", "x")
+      assert %{connected: true} = Broker.info(name, "client")
+      close(client)
+      eventually(fn -> Broker.clients(name) == [] end)
+    end
+
+    test "are taken over from a client that publishes, without harm" do
+      {name, port} = broker()
+      subscriber = V4.subscribed(V4.connected(port, "subscriber"), [{"t", 0}])
+
+      for n <- 1..20 do
+        client = open(port)
+        messages = for m <- 1..50, do: V4.publish("t", "#{n} #{m}")
+        send_bytes(client, [V4.connect(0x00, ["client"]), messages])
+      end
+
+      send_bytes(V4.connected(port, "last"), V4.publish("t", "end"))
+
+      payloads =
+        Stream.repeatedly(fn -> elem(V4.recv_publish(subscriber), 3) end)
+        |> Enum.take_while(&(&1 != "end"))
+
+      # Those of one connection come in their order, without a gap.
+      for {_, of_one} <- Enum.group_by(payloads, &hd(String.split(&1))) do
+        numbers = for payload <- of_one, do: payload |> String.split() |> List.last()
+        assert numbers == Enum.take(for(m <- 1..50, do: "#{m}"), length(numbers))
+      end
+
+      assert_open(V4.connected(port, "another"))
+      assert %{connected: true} = Broker.info(name, "client")
+    end
+
+    test "are taken over by a second connection, and stay then" do
+      {name, port} = broker()
+      first = V5.with_session(port, "client")
+      V5.subscribed(first, [{"t", 1}])
+      second = V5.resumed(port, "client")
+      V5.assert_ended(first, [0x8E])
+      Broker.publish(name, "t", "x", %{qos: 1})
+      assert V5.recv_acknowledged(second, 1) == [{0x32, "x"}]
+      # The end of the first one does not end it.
+      assert %{connected: true} = Broker.info(name, "client")
+      third = V5.connected(port, "client")
+      V5.assert_ended(second, [0x8E])
+      assert_open(third)
+    end
+
+    defmodule Stuck do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_publish(_client, _message, test) do
+        send(test, :stuck)
+        Process.sleep(:infinity)
+      end
+    end
+
+    test "are taken over from a connection that is stuck, which is ended" do
+      {name, port} = broker(handler: {Stuck, self()}, takeover_timeout: 50)
+      first = V5.with_session(port, "client")
+      send_bytes(first, V5.publish("t", "x"))
+      assert_receive :stuck
+      second = V5.resumed(port, "client")
+      assert_closed(first)
+      V5.subscribed(second, [{"t", 1}])
+      Broker.publish(name, "t", "y", %{qos: 1})
+      assert V5.recv_acknowledged(second, 1) == [{0x32, "y"}]
+      assert %{connected: true} = Broker.info(name, "client")
+    end
+
+    test "belong to the user that has made them" do
+      {_, port} = broker(handler: BrokerRules)
+      client = V5.connected(port, "client", 0xC2, ["roger", "secret"], V5.expiry(60))
+      close(client)
+      connect = V5.connect(0xC0, ["client", "other", "secret"])
+      assert {_, {:connack, 0, 0x85, _}} = V5.try_connect(port, connect)
+      connect = V5.connect(0xC0, ["client", "roger", "secret"])
+      assert {_, {:connack, 1, 0, _}} = V5.try_connect(port, connect)
+    end
+
+    test "of one client that comes many times at once are one" do
+      {name, port} = broker()
+
+      clients =
+        for n <- 1..40 do
+          client = open(port)
+          send_bytes(client, [V4.connect(0x00, ["client"]), V4.subscribe(1, [{"t/#{n}", 0}])])
+          client
+        end
+
+      for client <- Enum.reverse(clients), do: close(client)
+      eventually(fn -> match?([%{connected: false}], Broker.clients(name)) end)
+      assert %{sessions: 1} = Broker.stats(name)
+    end
+  end
+
+  describe "a will" do
+    test "is published when the connection breaks, retained if it says so" do
+      {name, port} = broker()
+      subscriber = V5.subscribed(V5.connected(port, "subscriber"), [{"will", 1}])
+      client = V5.connected(port, "client", 0x2E, [V5.will("will", "gone")])
+      close(client)
+      assert V5.recv_acknowledged(subscriber, 1) == [{0x32, "gone"}]
+      assert [%Message{payload: "gone"}] = Enum.to_list(Broker.retained(name, "will"))
+    end
+
+    test "is not published after DISCONNECT" do
+      {_, port} = broker()
+      subscriber = V5.subscribed(V5.connected(port, "subscriber"), [{"will", 1}])
+      client = V5.connected(port, "client", 0x06, [V5.will("will", "gone")])
+      send_bytes(client, <<0xE0, 0>>)
+      assert_closed(client)
+      V5.assert_nothing(subscriber, V5.connected(port, "publisher"))
+    end
+  end
+end
