@@ -114,7 +114,10 @@ defmodule MQTT.Router do
 
   @doc "Forgets a session with all its subscriptions, and says how many these were."
   @spec leave(t, Session.t()) :: non_neg_integer
-  def leave(router, session), do: Native.router_leave(router, session)
+  def leave(router, session) do
+    with :large <- Native.router_leave(router, session),
+         do: Native.router_leave_large(router, session)
+  end
 
   @doc """
   Publishes a message to those who have subscribed to its topic, and says how many they are. One with `:retain` is retained

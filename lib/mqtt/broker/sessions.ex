@@ -37,18 +37,23 @@ defmodule MQTT.Broker.Sessions do
         enter(context, {client_id, session, user, generation}, info)
 
       [] ->
-        if :ets.info(context.clients, :size) < context.max_sessions do
-          row = {client_id, Session.new(context.session), user, 0, nil}
-          _ = :ets.insert_new(context.clients, row)
-          open(context, client_id, user, info)
-        else
-          {:error, :quota_exceeded}
-        end
+        if :ets.info(context.clients, :size) < context.max_sessions,
+          do: enter_new(context, client_id, user, info),
+          else: {:error, :quota_exceeded}
 
       # It is bound to the one who made it.
       [{_, _, _other, _, _}] ->
         {:error, :client_identifier_not_valid}
     end
+  end
+
+  # Unless another connection was quicker.
+  defp enter_new(context, client_id, user, info) do
+    session = Session.new(context.session)
+
+    if :ets.insert_new(context.clients, {client_id, session, user, 1, info}),
+      do: entered(context, client_id, session, 1),
+      else: open(context, client_id, user, info)
   end
 
   # Unless it was ended in between, or opened by another connection.
@@ -57,18 +62,19 @@ defmodule MQTT.Broker.Sessions do
     next = {{client_id, session, {:const, user}, generation + 1, {:const, info}}}
 
     case :ets.select_replace(context.clients, [{row, [], [next]}]) do
-      1 ->
-        GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation + 1})
-        {:ok, session, if(generation == 0, do: :new, else: :old)}
-
-      0 ->
-        open(context, client_id, user, info)
+      1 -> entered(context, client_id, session, generation + 1)
+      0 -> open(context, client_id, user, info)
     end
+  end
+
+  defp entered(context, client_id, session, generation) do
+    GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation})
+    {:ok, session, if(generation == 1, do: :new, else: :old)}
   end
 
   @doc "How many clients are connected."
   @spec connected(Context.t()) :: non_neg_integer
-  def connected(context), do: :ets.lookup_element(context.processes, :connected, 2)
+  def connected(context), do: GenServer.call(context.sessions, :connected)
 
   @impl true
   def init(options) do
@@ -92,7 +98,6 @@ defmodule MQTT.Broker.Sessions do
         max_sessions: options.max_sessions
       }
 
-      true = :ets.insert(context.processes, {:connected, 0})
       Context.put(context)
       _ = Process.send_after(self(), :expire, @expire_every)
       state = %{context: context, timeout: options.takeover_timeout, opened: %{}, clients: %{}}
@@ -126,15 +131,18 @@ defmodule MQTT.Broker.Sessions do
     }
 
     opened = Map.put(s.opened, monitor, {client_id, session})
-    count(%{s | opened: opened, clients: Map.put(s.clients, client_id, client)})
+    {:noreply, %{s | opened: opened, clients: Map.put(s.clients, client_id, client)}}
   end
+
+  @impl true
+  def handle_call(:connected, _from, s), do: {:reply, map_size(s.opened), s}
 
   @impl true
   def handle_info({:DOWN, monitor, _, pid, _}, s) do
     {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
     client = Map.fetch!(s.clients, client_id)
     client = %{client | pids: List.delete(client.pids, pid)}
-    count(left(client, client_id, session, %{s | opened: opened}))
+    {:noreply, left(client, client_id, session, %{s | opened: opened})}
   end
 
   def handle_info({:stuck, pids, session}, s) do
@@ -201,11 +209,6 @@ defmodule MQTT.Broker.Sessions do
   end
 
   defp ended(_client_id, _hooks), do: :ok
-
-  defp count(s) do
-    true = :ets.insert(s.context.processes, {:connected, map_size(s.opened)})
-    {:noreply, s}
-  end
 
   @impl true
   def terminate(_reason, s), do: Context.delete(s.context.name)

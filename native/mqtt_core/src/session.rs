@@ -268,6 +268,13 @@ impl Session {
             + self.subscription_bytes
     }
 
+    /// How many messages and subscriptions it has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let subscriptions = self.subscriptions.as_ref().map_or(0, BTreeMap::len);
+        self.queue.len() + self.under_way + subscriptions
+    }
+
     /// The subscriptions by their filters, if they are kept.
     pub fn subscriptions(&self) -> impl Iterator<Item = (&str, Granted)> {
         self.subscriptions.iter().flatten().map(|(filter, granted)| (&**filter, *granted))

@@ -6,6 +6,7 @@ rustler::atoms! {
     nil,
     badarg,
     invalid_utf8,
+    large,
     qos_not_supported,
     bad_action,
     mqtt = "$mqtt",

@@ -19,6 +19,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// What a session may have that is forgotten by a call on a scheduler.
+const SMALL: usize = 64;
 /// Retained messages that a call looks at.
 const LOOKED_AT: usize = 256;
 /// The bytes of those that it sends, from which on no further one is.
@@ -125,17 +127,36 @@ fn router_unsubscribe(
     router.0.unsubscribe(session.shared(), env.pid(), filter, shared)
 }
 
-/// Forgets a session and its subscriptions, and says how many these were.
-#[rustler::nif(schedule = "DirtyCpu")]
+/// Forgets a session and its subscriptions, and says how many these were; `:large` if they are too many for a call.
+#[rustler::nif]
 fn router_leave(
     env: Env<'_>,
     router: ResourceArc<RouterResource>,
     session: ResourceArc<SessionResource>,
-) -> usize {
+) -> Term<'_> {
+    leave(env, &router, &session, SMALL)
+}
+
+/// The same for many.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn router_leave_large(
+    env: Env<'_>,
+    router: ResourceArc<RouterResource>,
+    session: ResourceArc<SessionResource>,
+) -> Term<'_> {
+    leave(env, &router, &session, usize::MAX)
+}
+
+fn leave<'a>(
+    env: Env<'a>,
+    router: &RouterResource,
+    session: &SessionResource,
+    at_most: usize,
+) -> Term<'a> {
     let mut sender = Sender::new(env, clock::now());
-    let count = router.0.leave(session.shared(), &mut sender);
+    let count = router.0.leave(session.shared(), at_most, &mut sender);
     sender.finish(false);
-    count
+    count.map_or_else(|| atoms::large().encode(env), |count| count.encode(env))
 }
 
 /// Publishes a message to those who have subscribed: `{:ok, reason_code, count}`, or `{:more, remaining}` for

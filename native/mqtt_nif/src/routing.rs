@@ -205,16 +205,20 @@ impl Hub {
         self.tables_mut().router.unsubscribe(filter, is_shared, id)
     }
 
-    /// Forgets a session and its subscriptions, and says how many these were. What it has of shared subscriptions goes to
-    /// other members.
+    /// Forgets a session and its subscriptions, and says how many these were; none if it has more than so many of them, or
+    /// messages. What it has of shared subscriptions goes to other members.
     pub(crate) fn leave(
         self: &Arc<Self>,
         session: &SharedSession,
+        at_most: usize,
         sender: &mut Sender<'_>,
-    ) -> usize {
+    ) -> Option<usize> {
         let (count, messages) = {
             let mut shared = lock(session);
-            let Some(id) = self.known(&shared) else { return 0 };
+            let Some(id) = self.known(&shared) else { return Some(0) };
+            if shared.session().count() > at_most {
+                return None;
+            }
             shared.subscriber = None;
             let count = self.tables_mut().remove(id);
             (count, shared.session().take_of_groups())
@@ -227,7 +231,7 @@ impl Hub {
                 }
             }
         }
-        count
+        Some(count)
     }
 
     /// Makes a process of this node a subscriber.
