@@ -33,7 +33,7 @@ impl Connection {
                         self.put_ack(Packet::Pubrec, Ack::new(id), output)?;
                         return Ok(Received::Handled(length));
                     }
-                    Some(ReceivedId::Pending) => {
+                    Some(ReceivedId::Pending | ReceivedId::Secured) => {
                         self.resolve_alias(publish)?;
                         return Ok(Received::Handled(length));
                     }
@@ -100,6 +100,14 @@ impl Connection {
         self.unanswered.len()
     }
 
+    /// The message that [`receive`](Self::receive) gave last goes its way whatever becomes of this connection. One of QoS 2
+    /// that comes again over the next one is not given again [MQTT-4.3.3-10].
+    pub fn secure(&mut self, session: &mut Session) {
+        if let Some((id, Qos::ExactlyOnce)) = self.unanswered.back() {
+            session.received.insert(*id, ReceivedId::Secured);
+        }
+    }
+
     /// Answers the first message of QoS 1 or 2 that is not answered yet: PUBACK or PUBREC. MQTT 5.0
     /// may refuse it with the reason; before, it is acknowledged all the same [MQTT-3.3.5-2].
     pub fn acknowledge(
@@ -144,7 +152,9 @@ impl Connection {
     ) -> Result<(), Close> {
         let reason = match session.received.remove(&ack.packet_id) {
             // It answers a PUBREC that was not sent, and ends the connection.
-            Some(ReceivedId::Pending) => return Err(Violation::UnexpectedPacket.into()),
+            Some(ReceivedId::Pending | ReceivedId::Secured) => {
+                return Err(Violation::UnexpectedPacket.into());
+            }
             Some(ReceivedId::Recorded) => {
                 self.incoming = self.incoming.saturating_sub(1);
                 ReasonCode::SUCCESS

@@ -148,6 +148,8 @@ pub(crate) enum Slot {
 pub(crate) enum Received {
     /// The application has not answered.
     Pending,
+    /// It has not, and will have it whatever becomes of the connection.
+    Secured,
     /// PUBREC was sent.
     Recorded,
 }
@@ -434,7 +436,11 @@ impl Session {
             self.clear();
         }
         let known = std::mem::replace(&mut self.used, true);
-        self.received.retain(|_, received| *received == Received::Recorded);
+        self.received.retain(|_, received| {
+            let gone = *received == Received::Pending;
+            *received = Received::Recorded;
+            !gone
+        });
         let mut order: Vec<(u64, PacketId)> = Vec::with_capacity(self.under_way);
         for (slot, id) in self.slots.iter().zip(1..=u16::MAX) {
             if let (Slot::Sent(number, _) | Slot::Released(number), Some(id)) =

@@ -45,7 +45,7 @@ impl Session {
         for message in &self.queue {
             put_message(message, now, &mut bytes);
         }
-        let recorded = || self.received.iter().filter(|(_, state)| **state == Received::Recorded);
+        let recorded = || self.received.iter().filter(|(_, state)| **state != Received::Pending);
         put_length(recorded().count(), &mut bytes);
         for (id, _) in recorded() {
             bytes.put_u16(id.get());

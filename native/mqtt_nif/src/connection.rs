@@ -125,7 +125,7 @@ impl Connection {
     /// Ends the input, the first time that it is called; then [`end`](Self::end) has to follow. Gives
     /// the descriptor that the BEAM has to stop polling.
     pub(crate) fn shut(&self) -> Shut {
-        let (descriptor, released) = {
+        let (descriptor, routing, released) = {
             let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut input.ended, true) {
                 return Shut::Already;
@@ -135,13 +135,15 @@ impl Connection {
             // The application may keep the connection for as long as it likes.
             input.input = Input::new(Vec::new());
             input.answers = Vec::new();
-            (input.route, input.routing) = (None, Routing::default());
+            input.route = None;
+            let routing = std::mem::take(&mut input.routing);
             match (&input.socket, input.selected) {
-                (Some(socket), true) => (Some(socket.as_raw_fd()), None),
-                _ => (None, input.socket.take()),
+                (Some(socket), true) => (Some(socket.as_raw_fd()), routing, None),
+                _ => (None, routing, input.socket.take()),
             }
         };
         drop(released);
+        routing.go_on();
         Shut::Now(descriptor)
     }
 

@@ -5,10 +5,13 @@ use crate::atoms;
 use crate::broadcast::{self, MAX_COST, Sender, Sent};
 use crate::routing::Receiver;
 use crate::session::lock;
+use crate::{clock, runtime};
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
 use mqtt_core::{Broadcast, Message, Millis};
+use rustler::OwnedEnv;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
+use tokio::task::yield_now;
 
 /// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
 const WORK: usize = 32;
@@ -50,6 +53,25 @@ impl Routing {
     /// Whether no further message may be taken.
     pub(crate) fn is_full(&self) -> bool {
         self.cost >= MAX_COST / 2
+    }
+
+    /// Goes on without the connection that it came by: nobody is answered, and what is under way
+    /// reaches all the same.
+    pub(crate) fn go_on(mut self) {
+        if self.is_empty() {
+            return;
+        }
+        // Without a runtime it is lost, as is the virtual machine then.
+        let _ = runtime::spawn(async move {
+            while !self.is_empty() {
+                OwnedEnv::new().run(|env| {
+                    let mut sender = Sender::new(env, clock::now());
+                    let _ = self.deliver(&mut sender);
+                    sender.restart();
+                });
+                yield_now().await;
+            }
+        });
     }
 
     /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.

@@ -106,7 +106,11 @@ impl<'a> Batch<'a> {
             match &connection.receive(self.now, rest, session, &mut self.output) {
                 Ok(Received::Event(Event::Publish(publish), length)) if self.routing.is_some() => {
                     at += length;
-                    if self.route(publish, connection) {
+                    let secured = self.route(publish, connection);
+                    if secured && publish.qos == Qos::ExactlyOnce {
+                        connection.secure(session);
+                    }
+                    if self.routing.as_ref().is_some_and(|(_, routing)| routing.is_full()) {
                         break Stop::Full;
                     }
                 }
@@ -135,13 +139,12 @@ impl<'a> Batch<'a> {
         (at, stop)
     }
 
-    /// Has a message go its way, and says whether no further one may be taken.
+    /// Has a message go its way, and says whether it does.
     fn route(&mut self, publish: &Publish<'_>, connection: &Connection) -> bool {
         let Some((route, routing)) = &mut self.routing else { return false };
         let aliased = publish.topic.is_empty();
         let topic = if aliased { connection.aliased_topic() } else { publish.topic };
-        route.take(&Publish { topic, ..*publish }, self.now, routing);
-        routing.is_full()
+        route.take(&Publish { topic, ..*publish }, self.now, routing)
     }
 
     /// Whether nothing waits for an answer.

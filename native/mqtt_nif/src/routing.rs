@@ -403,15 +403,17 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Takes a message of the client, with its topic.
-    pub(crate) fn take(&self, publish: &Publish<'_>, now: Millis, routing: &mut Routing) {
+    /// Takes a message of the client, with its topic, and says whether it was not refused.
+    pub(crate) fn take(&self, publish: &Publish<'_>, now: Millis, routing: &mut Routing) -> bool {
         let allowed = self.rules.as_ref().is_none_or(|rules| rules.may_publish(publish.topic));
         let routed = if !allowed || is_reserved(publish.topic) {
             Routed::nowhere(publish, ReasonCode::NOT_AUTHORIZED)
         } else {
             self.hub.route(publish, Some(self.publisher), now)
         };
+        let refused = routed.reason().is_error();
         routing.push(routed, publish.topic.len() + publish.payload.len());
+        !refused
     }
 }
 

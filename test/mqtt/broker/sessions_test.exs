@@ -3,7 +3,7 @@ defmodule MQTT.Broker.SessionsTest do
   import MQTT.Test.Brokers
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
 
-  alias MQTT.{Broker, Message}
+  alias MQTT.{Broker, Message, Router, Session}
   alias MQTT.Test.{BrokerRules, V4, V5}
 
   describe "sessions" do
@@ -128,6 +128,32 @@ defmodule MQTT.Broker.SessionsTest do
 
       assert_open(V4.connected(port, "another"))
       assert %{connected: true} = Broker.info(name, "client")
+    end
+
+    test "are taken over while a message of QoS 2 goes to many, whom it reaches once" do
+      {name, port} = broker()
+      router = Broker.Context.get!(name).router
+
+      # More than one call delivers to.
+      sessions =
+        for _ <- 1..3000 do
+          session = Session.new()
+          :new = Router.subscribe(router, session, "t", %{qos: 2})
+          session
+        end
+
+      for n <- 1..10 do
+        first = open(port)
+        send_bytes(first, [V4.connect(0x00, ["client"]), V4.publish(0x34, "t", n, "x")])
+        second = open(port)
+        send_bytes(second, V4.connect(0x00, ["client"]))
+        assert <<0x20, 2, _, 0>> = recv(second)
+        assert V4.publish_fully(second, 0x3C, "t", n, "x")
+        close(second)
+        close(first)
+        eventually(fn -> Enum.all?(sessions, &(Session.info(&1).queued >= n)) end)
+        assert Enum.all?(sessions, &(Session.info(&1).queued == n))
+      end
     end
 
     test "are taken over by a second connection, and stay then" do

@@ -102,6 +102,18 @@ fn what_was_not_answered_before_the_connection_ended_comes_again() {
 }
 
 #[test]
+fn what_goes_its_way_without_the_connection_does_not_mqtt_4_3_3_10() {
+    let mut server = Server::v3();
+    server.message(QOS_2);
+    server.connection.secure(&mut server.session);
+    // It is answered when the application says so, as ever.
+    assert_eq!(server.handled(QOS_2_AGAIN), []);
+    server.reconnect(CONNECT, false);
+    assert_eq!(server.handled(QOS_2_AGAIN), PUBREC);
+    assert_eq!(server.handled(PUBREL), PUBCOMP);
+}
+
+#[test]
 fn an_answer_after_the_connection_has_ended_counts() {
     let mut server = Server::v3();
     server.message(QOS_2);
