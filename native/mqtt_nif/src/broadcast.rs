@@ -11,7 +11,7 @@ use crate::output::{Admission, Corked};
 use crate::terms::{consume_timeslice, name};
 use crate::{clock, writers};
 use mqtt_codec::{Publish, Qos};
-use mqtt_core::{Broadcast, CommandError, Fate, Millis};
+use mqtt_core::{self as core, Broadcast, CommandError, Fate, Millis};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 use std::io::IoSlice;
 use std::num::NonZeroU64;
@@ -175,10 +175,22 @@ impl<'a> Sender<'a> {
         sent: &Sent<'_, '_>,
         group: Option<NonZeroU64>,
     ) -> Result<(), Atom> {
-        self.cost += COST;
         let not_connected = || atoms::not_connected();
         let mut input = connection.input.lock().map_err(|_| not_connected())?;
         let (state, mut session) = input.connected().ok_or_else(not_connected)?;
+        self.send_locked(connection, state, &mut session, sent, group)
+    }
+
+    /// The same where the connection's input and session are locked.
+    pub(crate) fn send_locked(
+        &mut self,
+        connection: &Arc<Connection>,
+        state: &mut core::Connection,
+        session: &mut core::Session,
+        sent: &Sent<'_, '_>,
+        group: Option<NonZeroU64>,
+    ) -> Result<(), Atom> {
+        self.cost += COST;
         let mut output = connection.output();
         let (admission, owner) = output.admission_of_broadcast(connection);
         if let Some(owner) = owner {
@@ -190,14 +202,14 @@ impl<'a> Sender<'a> {
         self.head.clear();
         let fate = match sent {
             Sent::Shared(broadcast) => {
-                state.broadcast(self.now, broadcast, room, &mut session, &mut self.head)
+                state.broadcast(self.now, broadcast, room, session, &mut self.head)
             }
             Sent::Alone(publish) => {
-                state.publish(self.now, publish, 0, room, &mut session, &mut self.head)
+                state.publish(self.now, publish, 0, room, session, &mut self.head)
             }
         };
         let fate = fate.map_err(|error| match error {
-            CommandError::WrongState => not_connected(),
+            CommandError::WrongState => atoms::not_connected(),
             error => name(self.env, error.name()),
         })?;
         if let Some(group) = group

@@ -243,6 +243,12 @@ fn router_send_retained<'a>(
     });
     let mut sender = Sender::new(env, now);
     for message in found {
+        let Ok(mut input) = connection.input.lock() else { break };
+        let Some((state, mut session)) = input.connected() else { break };
+        // What replaces it is retained before it is sent to this client, which needs these locks. So an older one
+        // never comes behind it.
+        let topic = message.publish().topic;
+        let Some(message) = router.0.retained().get(topic, now).cloned() else { continue };
         let Ok(properties) = adapted(&message, subscription.identifier.as_slice(), now) else {
             continue;
         };
@@ -250,7 +256,7 @@ fn router_send_retained<'a>(
         let qos = publish.qos.min(subscription.qos);
         let publish =
             Publish { qos, retain: true, properties: properties.as_properties(), ..publish };
-        let _ = sender.send(connection, &Sent::Alone(&publish), None);
+        let _ = sender.send_locked(connection, state, &mut session, &Sent::Alone(&publish), None);
     }
     sender.finish(false);
     Ok(match next {

@@ -123,5 +123,45 @@ defmodule MQTT.Broker.RetainedTest do
       assert V5.publish_fully(client, 0x33, "a", 3, "y") == 0x10
       assert [%Message{topic: "a", payload: "y"}] = Enum.to_list(Broker.retained(name, "#"))
     end
+
+    test "never come behind a newer one of their topic" do
+      {name, port} = broker()
+      topics = for n <- 1..200, do: "r/#{n}"
+
+      retain = fn value ->
+        for t <- topics, do: Broker.publish(name, t, value, %{retain: true})
+      end
+
+      retain.("0")
+
+      publisher =
+        Task.async(fn ->
+          Stream.iterate(1, &(&1 + 1)) |> Enum.find(&(retain.("#{&1}") && stop?()))
+        end)
+
+      for n <- 1..20 do
+        client = V4.subscribed(V4.connected(port, "#{n}"), [{"r/#", 0}])
+
+        Enum.reduce(1..2_000, %{}, fn _, values ->
+          {_, topic, nil, payload} = V4.recv_publish(client)
+          value = String.to_integer(payload)
+          assert value >= Map.get(values, topic, 0)
+          Map.put(values, topic, value)
+        end)
+
+        close(client)
+      end
+
+      send(publisher.pid, :stop)
+      Task.await(publisher)
+    end
+  end
+
+  defp stop? do
+    receive do
+      :stop -> true
+    after
+      0 -> false
+    end
   end
 end
