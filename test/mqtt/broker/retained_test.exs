@@ -140,13 +140,19 @@ defmodule MQTT.Broker.RetainedTest do
         end)
 
       for n <- 1..20 do
-        client = V4.subscribed(V4.connected(port, "#{n}"), [{"r/#", 0}])
+        client = V4.connected(port, "#{n}")
+        send_bytes(client, V4.subscribe(1, [{"r/#", 0}]))
 
         Enum.reduce(1..2_000, %{}, fn _, values ->
-          {_, topic, nil, payload} = V4.recv_publish(client)
-          value = String.to_integer(payload)
-          assert value >= Map.get(values, topic, 0)
-          Map.put(values, topic, value)
+          case MQTT.Packet.decode(recv(client), 4) do
+            {:ok, %{type: :publish, topic: topic, payload: payload}, ""} ->
+              value = String.to_integer(payload)
+              assert value >= Map.get(values, topic, 0)
+              Map.put(values, topic, value)
+
+            {:ok, %{type: :suback}, ""} ->
+              values
+          end
         end)
 
         close(client)
