@@ -82,8 +82,11 @@ defmodule MQTT.Broker.Handler do
       before, if there is one, ends with `:session_taken_over`;
     * it has subscribed or unsubscribed;
     * its will was published, if the rules let it;
-    * its connection has ended, with a reason of `c:MQTT.Server.terminate/2`;
-    * its session has ended. The client is then a map with its `:client_id` only, and the process none of its own.
+    * its connection has ended, with a reason of `c:MQTT.Server.terminate/2`, or `:killed`, as happens to one that is stuck in a callback
+      while its client has come back;
+    * its session has ended.
+
+  With the last one and `:killed` the client is a map with its `:client_id` only, and the process none of the client's own.
   """
   @type event ::
           {:connected, :new | :resumed | :discarded}

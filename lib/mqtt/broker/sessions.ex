@@ -138,8 +138,10 @@ defmodule MQTT.Broker.Sessions do
   def handle_call(:connected, _from, s), do: {:reply, map_size(s.opened), s}
 
   @impl true
-  def handle_info({:DOWN, monitor, _, pid, _}, s) do
+  def handle_info({:DOWN, monitor, _, pid, reason}, s) do
     {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
+    # It could not say so itself.
+    if reason == :killed, do: tell({:disconnected, :killed}, client_id, s.context.hooks)
     client = Map.fetch!(s.clients, client_id)
     client = %{client | pids: List.delete(client.pids, pid)}
     {:noreply, left(client, client_id, session, %{s | opened: opened})}
@@ -197,18 +199,19 @@ defmodule MQTT.Broker.Sessions do
     _ =
       if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
         _ = Router.leave(s.context.router, session)
-        ended(client_id, s.context.hooks)
+        tell(:session_ended, client_id, s.context.hooks)
       end
 
     %{s | clients: Map.delete(s.clients, client_id)}
   end
 
   # Not in this process, which has others to see to.
-  defp ended(client_id, %{handle_event: handle, args: args}) do
-    Task.start(fn -> handle.(:session_ended, %{client_id: client_id}, args) end)
+  defp tell(event, client_id, %{handle_event: handle, args: args}) do
+    {:ok, _} = Task.start(fn -> handle.(event, %{client_id: client_id}, args) end)
+    :ok
   end
 
-  defp ended(_client_id, _hooks), do: :ok
+  defp tell(_event, _client_id, _hooks), do: :ok
 
   @impl true
   def terminate(_reason, s), do: Context.delete(s.context.name)

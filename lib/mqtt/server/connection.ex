@@ -289,7 +289,18 @@ defmodule MQTT.Server.Connection do
 
   # The will that was to be published for the handler.
   defp publish_will(%{will: nil} = s), do: s
-  defp publish_will(s), do: %{s | state: Will.publish(s.will, s.module, s.state)}
+
+  defp publish_will(s) do
+    Will.Guard.leave()
+    %{s | state: Will.publish(s.will, s.module, s.state)}
+  end
+
+  defp forget_will(%{will: nil} = s), do: s
+
+  defp forget_will(s) do
+    Will.Guard.leave()
+    %{s | will: nil}
+  end
 
   # Nothing more will be known of these.
   defp lose(s) do
@@ -353,7 +364,7 @@ defmodule MQTT.Server.Connection do
 
   # The client's DISCONNECT. Only one that says nothing else forgets the will [MQTT-3.14.4-3].
   defp disconnected(0x00, properties, s) do
-    disconnected(:normal_disconnection, properties, :normal, %{s | will: nil, left: true})
+    disconnected(:normal_disconnection, properties, :normal, %{forget_will(s) | left: true})
   end
 
   defp disconnected(code, properties, s) do
@@ -468,11 +479,17 @@ defmodule MQTT.Server.Connection do
     Native.connection_accept(s.connection, session, clean, id, properties, route)
     |> said({:connack, properties}, s)
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
+    |> and_then(&watch_will/1)
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, state, &1))
     |> and_then(&flush/1)
     |> and_then(&check_time/1)
     |> and_then(&{:noreply, &1, {:continue, :kept}})
+  end
+
+  defp watch_will(s) do
+    if s.will, do: Will.Guard.watch(s.will, s.module, s.state)
+    {:noreply, s}
   end
 
   defp for_connack?({:connack, properties}) when is_map(properties), do: true

@@ -5,6 +5,8 @@ defmodule MQTT.Server.Will do
   # MQTT 5.0 has it wait for the Will Delay Interval, or for the end of the session if that comes first,
   # and forgotten when the client comes back to its session before [MQTT-3.1.3-9]. That is a process
   # of its own, because the connection's ends.
+  #
+  # That of a connection that is killed is published by `MQTT.Server.Will.Guard`.
 
   alias MQTT.{Native, Session}
 
@@ -62,18 +64,38 @@ defmodule MQTT.Server.Will do
   end
 
   defp publish(will, session, module, state) do
-    case Native.session_await(session, self()) do
-      {:session_taken_over, false} when will.delay > 0 ->
+    case due(will, session, self()) do
+      :never -> state
+      :now -> publish_now(will, module, state)
+      seconds -> publish_later(will, seconds, session, module, state)
+    end
+  end
+
+  @doc "The same for a connection that has ended, in a process that may wait."
+  @spec publish_for(pid, t, Session.t() | nil, module, term) :: term
+  def publish_for(_connection, will, nil, module, state), do: publish_now(will, module, state)
+
+  def publish_for(connection, will, session, module, state) do
+    Session.put_current(session)
+
+    case due(will, session, connection) do
+      :never ->
         state
 
-      {:session_taken_over, _clean} ->
+      :now ->
         publish_now(will, module, state)
 
-      :ok ->
-        case min(will.delay, Session.info(session).expiry_interval) do
-          0 -> publish_now(will, module, state)
-          seconds -> publish_later(will, seconds, session, module, state)
-        end
+      seconds ->
+        if forgotten?(:ok, seconds * 1_000), do: state, else: publish_now(will, module, state)
+    end
+  end
+
+  # If it has to wait, this process is told of the next connection.
+  defp due(will, session, connection) do
+    case Native.session_await(session, connection) do
+      {:session_taken_over, false} when will.delay > 0 -> :never
+      {:session_taken_over, _clean} -> :now
+      :ok -> with 0 <- min(will.delay, Session.info(session).expiry_interval), do: :now
     end
   end
 
@@ -97,7 +119,7 @@ defmodule MQTT.Server.Will do
       if forgotten?(awaiting, seconds * 1_000), do: :ok, else: publish_now(will, module, state)
     end
 
-    case Task.Supervisor.start_child(@supervisor, wait) do
+    case start(wait) do
       {:ok, task} ->
         ref = Process.monitor(task)
 
@@ -112,6 +134,10 @@ defmodule MQTT.Server.Will do
         publish_now(will, module, state)
     end
   end
+
+  @doc "Runs a function in a process of its own, if there may be one more."
+  @spec start((() -> term)) :: {:ok, pid} | {:error, :max_children}
+  def start(function), do: Task.Supervisor.start_child(@supervisor, function)
 
   # Whether the client comes back to its session in time.
   defp forgotten?({:session_taken_over, clean}, _left), do: not clean

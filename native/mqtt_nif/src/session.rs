@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     session: core::Session,
     /// The connection that has it.
     attached: Option<Attached>,
+    /// The owner of the last one that had it, which may have ended.
+    last: Option<LocalPid>,
     /// How a router knows it.
     pub(crate) subscriber: Option<Subscriber>,
     /// Whether the owner was told that messages wait.
@@ -169,6 +171,7 @@ impl SessionResource {
             shared.begun |= clean;
             let attached =
                 Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
+            shared.last = Some(env.pid());
             (shared.attached.replace(attached), shared.waiter.take(), clean)
         };
         for process in before.map(|before| before.owner).into_iter().chain(waiter) {
@@ -288,6 +291,7 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
     let shared = Shared {
         session,
         attached: None,
+        last: None,
         subscriber: None,
         told: false,
         waiter: None,
@@ -331,8 +335,8 @@ fn session_publish<'a>(
     }
 }
 
-/// Has the caller told of the next connection, if the one of this process still has the session:
-/// `:ok`, or what the other one was told.
+/// Has the caller told of the next connection, if the one of this process, which may have ended, was the last that had
+/// the session: `:ok`, or what the other one was told.
 #[rustler::nif]
 fn session_await(
     env: Env<'_>,
@@ -340,7 +344,7 @@ fn session_await(
     connection: LocalPid,
 ) -> Term<'_> {
     let mut shared = lock(&session.0);
-    if shared.owner() == Some(connection) {
+    if shared.last == Some(connection) {
         shared.waiter = Some(env.pid());
         atoms::ok().encode(env)
     } else {

@@ -78,7 +78,7 @@ defmodule MQTT.Broker.HandlerTest do
     end
 
     test "is told what happens" do
-      {_, port} = broker(handler: {Listens, self()})
+      {name, port} = broker(handler: {Listens, self()})
       client = V5.connected(port, "a", 0x06, [V5.will("will", "gone")], V5.expiry(60))
       assert_receive {"a", {:connected, :new}}
       V5.subscribed(client, [{"t", 1}])
@@ -96,6 +96,10 @@ defmodule MQTT.Broker.HandlerTest do
       send_bytes(third, <<0xE0, 0>>)
       assert_receive {"a", {:disconnected, :normal}}
       assert_receive {"a", :session_ended}
+      V5.connected(port, "b")
+      Process.exit(Broker.info(name, "b").session.connection, :kill)
+      assert_receive {"b", {:disconnected, :killed}}
+      assert_receive {"b", :session_ended}
     end
 
     test "is asked about a will as well" do

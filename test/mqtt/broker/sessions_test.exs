@@ -194,6 +194,30 @@ defmodule MQTT.Broker.SessionsTest do
       assert %{connected: true} = Broker.info(name, "client")
     end
 
+    test "taken over or not, lose no will when the process of their connection is killed" do
+      {name, port} = broker()
+      subscriber = V5.subscribed(V5.connected(port, "subscriber"), [{"will", 1}])
+
+      for {delay, back?, published?} <- [
+            {0, false, true},
+            {1, false, true},
+            {0, true, true},
+            {60, true, false}
+          ] do
+        will = V5.will("will", "gone", <<0x18, delay::32>>)
+        client = V5.connected(port, "client", 0x0E, [will], V5.expiry(60))
+        Process.exit(Broker.info(name, "client").session.connection, :kill)
+        assert_closed(client)
+        client = if back?, do: V5.resumed(port, "client")
+
+        if published?,
+          do: assert(V5.recv_acknowledged(subscriber, 1) == [{0x32, "gone"}]),
+          else: V5.assert_nothing(subscriber, V5.connected(port, "publisher"))
+
+        if client, do: close(client)
+      end
+    end
+
     test "belong to the user that has made them" do
       {_, port} = broker(handler: BrokerRules)
       client = V5.connected(port, "client", 0xC2, ["roger", "secret"], V5.expiry(60))
