@@ -4,7 +4,7 @@ defmodule MQTT.Broker.Connection do
 
   @behaviour MQTT.Server
 
-  alias MQTT.{Message, Router}
+  alias MQTT.{Message, Router, Session}
   alias MQTT.Broker.{ACL, Context, Passwords, Sessions}
 
   # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
@@ -56,7 +56,7 @@ defmodule MQTT.Broker.Connection do
     case Sessions.open(context, client.client_id, client[:username], info(client)) do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
-        event({:connected, connected(age, client)}, s)
+        event({:connected, connected(age, session, client)}, s)
         {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
 
       {:error, reason} ->
@@ -67,9 +67,13 @@ defmodule MQTT.Broker.Connection do
   defp rules(%{acl: nil}, _client), do: nil
   defp rules(%{acl: acl}, client), do: ACL.rules(acl, client.client_id, client[:username])
 
-  defp connected(:new, _client), do: :new
-  defp connected(:old, %{clean_session: true}), do: :discarded
-  defp connected(:old, _client), do: :resumed
+  defp connected(:new, _session, _client), do: :new
+  defp connected(:old, _session, %{clean_session: true}), do: :discarded
+
+  # One that was not to outlast its connection is not resumed either.
+  defp connected(:old, session, _client) do
+    if Session.info(session).expiry_interval == 0, do: :discarded, else: :resumed
+  end
 
   defp router(%{context: %{hooks: hooks, router: router}} = s) do
     cond do

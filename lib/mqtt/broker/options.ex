@@ -2,7 +2,7 @@ defmodule MQTT.Broker.Options do
   @moduledoc false
   # What a broker does, as one struct.
 
-  alias MQTT.{Listener, Options, Router}
+  alias MQTT.{Listener, Options, Packet, Router}
 
   @schema [
     {:name, {:check, &__MODULE__.name/1, "an atom"}, MQTT.Broker,
@@ -15,7 +15,7 @@ defmodule MQTT.Broker.Options do
      "A file of `MQTT.Broker.Passwords`, in which a client's user name and password must be."},
     {:acl_file, {:check, &__MODULE__.path/1, "a path"}, nil,
      "A file of `MQTT.Broker.ACL`, which says who may publish and subscribe to what."},
-    {:connack, {:check, &__MODULE__.map/1, "a map of properties"}, %{},
+    {:connack, {:check, &__MODULE__.connack/1, "a map of properties of CONNACK"}, %{},
      "What else CONNACK says to clients of MQTT 5.0, as in `c:MQTT.Server.init/2`: `:server_keep_alive`, for example."},
     {:max_sessions, {:integer, 1, :infinity}, 1_000_000,
      "Sessions that there may be, with those of clients that are away. Further clients are refused."},
@@ -113,7 +113,10 @@ defmodule MQTT.Broker.Options do
   def path(path) when is_binary(path), do: {:ok, path}
   def path(_), do: :error
 
-  def map(map), do: if(is_map(map), do: {:ok, map}, else: :error)
+  def connack(properties) do
+    packet = %{type: :connack, session_present: false, reason_code: 0, properties: properties}
+    with {:error, _} <- Packet.encode(packet, 5), do: :error, else: (_ -> {:ok, properties})
+  end
 
   def listeners(listeners) do
     if is_list(listeners) and Enum.all?(listeners, &Keyword.keyword?/1),

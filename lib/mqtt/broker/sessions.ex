@@ -140,11 +140,13 @@ defmodule MQTT.Broker.Sessions do
   @impl true
   def handle_info({:DOWN, monitor, _, pid, reason}, s) do
     {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
-    # It could not say so itself.
-    if reason == :killed, do: tell({:disconnected, :killed}, client_id, s.context.hooks)
     client = Map.fetch!(s.clients, client_id)
     client = %{client | pids: List.delete(client.pids, pid)}
-    {:noreply, left(client, client_id, session, %{s | opened: opened})}
+    # What it could not say itself.
+    events = if reason == :killed, do: [{:disconnected, :killed}], else: []
+    {ended, s} = left(client, client_id, session, %{s | opened: opened})
+    tell(events ++ ended, client_id, s.context.hooks)
+    {:noreply, s}
   end
 
   def handle_info({:stuck, pids, session}, s) do
@@ -155,7 +157,9 @@ defmodule MQTT.Broker.Sessions do
   def handle_info({:end, client_id, session, generation, left}, s) do
     case s.clients do
       %{^client_id => %{generation: ^generation, pids: []} = client} when left == 0 ->
-        {:noreply, finish(client, client_id, session, s)}
+        {ended, s} = finish(client, client_id, session, s)
+        tell(ended, client_id, s.context.hooks)
+        {:noreply, s}
 
       %{^client_id => %{generation: ^generation, pids: []} = client} ->
         {:noreply, later(client, client_id, session, left, s)}
@@ -174,16 +178,17 @@ defmodule MQTT.Broker.Sessions do
 
   def handle_info(_, s), do: {:noreply, s}
 
+  # Gives the event, if its session has ended.
   defp left(%{pids: []} = client, client_id, session, s) do
     case Session.info(session).expiry_interval do
       0 -> finish(client, client_id, session, s)
-      :infinity -> %{s | clients: Map.delete(s.clients, client_id)}
-      seconds -> later(client, client_id, session, seconds * 1_000, s)
+      :infinity -> {[], %{s | clients: Map.delete(s.clients, client_id)}}
+      seconds -> {[], later(client, client_id, session, seconds * 1_000, s)}
     end
   end
 
   defp left(client, client_id, _session, s),
-    do: %{s | clients: Map.put(s.clients, client_id, client)}
+    do: {[], %{s | clients: Map.put(s.clients, client_id, client)}}
 
   defp later(client, client_id, session, milliseconds, s) do
     now = min(milliseconds, @longest)
@@ -196,22 +201,26 @@ defmodule MQTT.Broker.Sessions do
   defp finish(client, client_id, session, s) do
     row = {client_id, session, :_, client.generation, :_}
 
-    _ =
+    ended =
       if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
         _ = Router.leave(s.context.router, session)
-        tell(:session_ended, client_id, s.context.hooks)
+        [:session_ended]
+      else
+        []
       end
 
-    %{s | clients: Map.delete(s.clients, client_id)}
+    {ended, %{s | clients: Map.delete(s.clients, client_id)}}
   end
 
   # Not in this process, which has others to see to.
-  defp tell(event, client_id, %{handle_event: handle, args: args}) do
-    {:ok, _} = Task.start(fn -> handle.(event, %{client_id: client_id}, args) end)
+  defp tell([_ | _] = events, client_id, %{handle_event: handle, args: args}) do
+    {:ok, _} =
+      Task.start(fn -> for event <- events, do: handle.(event, %{client_id: client_id}, args) end)
+
     :ok
   end
 
-  defp tell(_event, _client_id, _hooks), do: :ok
+  defp tell(_events, _client_id, _hooks), do: :ok
 
   @impl true
   def terminate(_reason, s), do: Context.delete(s.context.name)

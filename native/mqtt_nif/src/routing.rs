@@ -69,7 +69,7 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     /// The router, unless it is gone, and the number.
-    fn of(&self) -> Option<(Arc<Hub>, SubscriberId)> {
+    pub(crate) fn of(&self) -> Option<(Arc<Hub>, SubscriberId)> {
         Some((self.hub.upgrade()?, self.id))
     }
 }
@@ -223,6 +223,12 @@ impl Hub {
             let count = self.tables_mut().remove(id);
             (count, shared.session().take_of_groups())
         };
+        self.pass_on(messages, sender);
+        Some(count)
+    }
+
+    /// What came through groups goes to other members.
+    pub(crate) fn pass_on(&self, messages: Vec<Message>, sender: &mut Sender<'_>) {
         for message in messages {
             let passed_on = self.tables().pass_on(message);
             if let Some(mut routed) = passed_on {
@@ -231,7 +237,11 @@ impl Hub {
                 }
             }
         }
-        Some(count)
+    }
+
+    /// Forgets the subscriptions of a session, which is locked and stays.
+    pub(crate) fn unsubscribe_all(&self, id: SubscriberId) {
+        self.tables_mut().router.remove(id);
     }
 
     /// Makes a process of this node a subscriber.

@@ -6,6 +6,7 @@
 //! `output` and before those of a router. Whoever attaches last has it; the connection before it then ends.
 
 use crate::atoms;
+use crate::broadcast::Sender;
 use crate::commands::{Invalid, Message};
 use crate::connection::Connection;
 use crate::options::SessionOptions;
@@ -405,12 +406,27 @@ fn granted_options(env: Env<'_>, granted: Granted) -> Term<'_> {
 /// Forgets everything, or what can be forgotten while there is a connection.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn session_clear(env: Env<'_>, session: ResourceArc<SessionResource>) -> Atom {
-    let mut shared = lock(&session.0);
-    if shared.attached.is_some() {
-        shared.session.clear_waiting();
-        shared.tell_owner(env);
-    } else {
-        shared.session.clear();
+    let (router, of_groups) = {
+        let mut shared = lock(&session.0);
+        let router = shared.subscriber.as_ref().and_then(Subscriber::of);
+        let of_groups = if shared.attached.is_some() {
+            shared.session.clear_waiting();
+            shared.tell_owner(env);
+            Vec::new()
+        } else {
+            let of_groups = shared.session.of_groups();
+            shared.session.clear();
+            of_groups
+        };
+        if let Some((hub, id)) = &router {
+            hub.unsubscribe_all(*id);
+        }
+        (router, of_groups)
+    };
+    if let Some((hub, _)) = router {
+        let mut sender = Sender::new(env, clock::now());
+        hub.pass_on(of_groups, &mut sender);
+        sender.finish(false);
     }
     atoms::ok()
 }

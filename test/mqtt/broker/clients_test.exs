@@ -144,6 +144,8 @@ defmodule MQTT.Broker.ClientsTest do
             {[prot: 1883], ~r/unknown option :prot of MQTT.Listener/},
             {[port: -1], ~r/option :port of MQTT.Listener/},
             {[listeners: [[port: :x]]], ~r/option :port of MQTT.Listener/},
+            {[connack: %{server_keep_alive: "long"}], ~r/option :connack of MQTT.Broker/},
+            {[connack: %{payload: 1}], ~r/option :connack of MQTT.Broker/},
             {[handler: No.Such], ~r/option :handler of MQTT.Broker/}
           ] do
         assert_raise ArgumentError, sentence, fn -> Broker.start_link(options) end

@@ -183,6 +183,22 @@ defmodule MQTT.Broker.MessagesTest do
       assert {0x32, "t", 1, ^payload} = V4.recv_publish(client)
     end
 
+    test "do not go to a session that was emptied, and those of its group go to another" do
+      router = Router.new()
+      {one, other} = {Session.new(), Session.new()}
+
+      for filter <- ["a", "$share/g/t"],
+          do: :new = Router.subscribe(router, one, filter, %{qos: 1})
+
+      {:ok, :success, 1} = Router.publish(router, "t", "x", %{qos: 1})
+      :new = Router.subscribe(router, other, "$share/g/t", %{qos: 1})
+      Session.clear(one)
+      assert %{queued: 1} = Session.info(other)
+      assert %{subscriptions: 1} = Router.info(router)
+      assert {:ok, :no_matching_subscribers, 0} = Router.publish(router, "a", "x", %{qos: 1})
+      assert :new = Router.subscribe(router, one, "a", %{qos: 1})
+    end
+
     test "to more sessions than one call does reach them all, and are acknowledged in order" do
       {name, port} = broker()
       router = MQTT.Broker.Context.get!(name).router
