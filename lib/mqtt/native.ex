@@ -38,6 +38,7 @@ defmodule MQTT.Native do
   def connection_accept(_connection, _session, _clean, _client_id, _properties, _route),
     do: :erlang.nif_error(:not_loaded)
 
+  def connection_offer(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_new_session(_connection), do: :erlang.nif_error(:not_loaded)
 
   def connection_reject(_connection, _code, _exact, _properties),

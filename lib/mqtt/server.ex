@@ -180,6 +180,7 @@ defmodule MQTT.Server do
           | {:session, MQTT.Session.t() | :new}
           | {:router, MQTT.Router.t()}
           | {:router, MQTT.Router.t(), :callbacks | MQTT.Broker.ACL.rules()}
+          | {:deliveries, :callbacks}
           | {:will, :auto}
 
   @typedoc "What `c:handle_auth/3` may have done as well."

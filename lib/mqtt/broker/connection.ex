@@ -57,7 +57,8 @@ defmodule MQTT.Broker.Connection do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
         event({:connected, connected(age, session, client)}, s)
-        {:ok, s, [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]}
+        actions = [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]
+        {:ok, s, deliveries(context.hooks) ++ actions}
 
       {:error, reason} ->
         {:error, reason, s}
@@ -77,7 +78,8 @@ defmodule MQTT.Broker.Connection do
 
   defp router(%{context: %{hooks: hooks, router: router}} = s) do
     cond do
-      is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish) ->
+      is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish) or
+          :retained in hooks.events ->
         {:router, router, :callbacks}
 
       s.rules ->
@@ -86,6 +88,13 @@ defmodule MQTT.Broker.Connection do
       true ->
         {:router, router}
     end
+  end
+
+  # Only who wants to know of each message pays for it.
+  defp deliveries(%{events: events} = hooks) do
+    if is_map_key(hooks, :authorize_delivery) or :delivered in events or :dropped in events,
+      do: [{:deliveries, :callbacks}],
+      else: []
   end
 
   # Before MQTT 5.0 a client is not told the identifier that it gets [MQTT-3.1.3-6].
@@ -154,13 +163,7 @@ defmodule MQTT.Broker.Connection do
   # With a router of its own it is called for the will only.
   @impl true
   def handle_publish(topic, payload, opts, s) do
-    message = %Message{
-      topic: topic,
-      payload: payload,
-      qos: opts.qos,
-      retain: opts.retain,
-      properties: Map.get(opts, :properties, %{})
-    }
+    message = message(topic, payload, opts)
 
     with :ok <- may_publish(topic, s),
          :ok <- authorize_publish(message, s),
@@ -171,6 +174,16 @@ defmodule MQTT.Broker.Connection do
       :drop -> {:ok, s}
       {:error, reason} -> {:error, reason, s}
     end
+  end
+
+  defp message(topic, payload, opts) do
+    %Message{
+      topic: topic,
+      payload: payload,
+      qos: opts.qos,
+      retain: opts.retain,
+      properties: Map.get(opts, :properties, %{})
+    }
   end
 
   # Those are the broker's.
@@ -202,11 +215,68 @@ defmodule MQTT.Broker.Connection do
   defp publish(message, s) do
     options = Map.take(message, [:qos, :retain, :properties])
 
-    case Router.publish(s.context.router, message.topic, message.payload, options, s.session) do
+    result = Router.publish(s.context.router, message.topic, message.payload, options, s.session)
+    if message.retain and :retained in s.context.hooks.events, do: retained(message, s)
+
+    case result do
       {:ok, :success, _count} -> {:ok, s}
       {:ok, reason, _count} -> {:error, reason, s}
     end
   end
+
+  # There may have been no room for it.
+  defp retained(message, s) do
+    there = s.context.router |> Router.retained(message.topic) |> Enum.map(& &1.payload)
+    if there == List.wrap(kept_payload(message)), do: event({:retained, message}, s)
+  end
+
+  defp kept_payload(%{payload: ""}), do: nil
+  defp kept_payload(%{payload: payload}), do: payload
+
+  ## Deliveries
+
+  @impl true
+  def handle_delivery(topic, payload, opts, s) do
+    message = message(topic, payload, opts)
+
+    case authorize_delivery(message, s) do
+      :ok ->
+        if s.context.hooks.events == [], do: {:send, s}, else: {:send, message, s}
+
+      {:error, reason} ->
+        event_of_message(:dropped, {:dropped, message, reason}, s)
+        {:drop, s}
+    end
+  end
+
+  defp authorize_delivery(
+         message,
+         %{context: %{hooks: %{authorize_delivery: authorize} = hooks}} = s
+       ),
+       do: authorize.(s.client, message, hooks.args)
+
+  defp authorize_delivery(_message, _s), do: :ok
+
+  @impl true
+  def handle_delivered(message, result, s) do
+    case result do
+      :ok -> event_of_message(:delivered, {:delivered, message}, s)
+      # It is in the session, or was told to be discarded with it.
+      {:error, :connection_lost} -> :ok
+      {:error, reason} -> event_of_message(:dropped, {:dropped, message, reason}, s)
+    end
+
+    {:ok, s}
+  end
+
+  @impl true
+  def handle_dropped(topic, payload, opts, reason, s) do
+    event_of_message(:dropped, {:dropped, message(topic, payload, opts), reason}, s)
+    {:ok, s}
+  end
+
+  defp event_of_message(kind, event, s),
+    do: if(kind in s.context.hooks.events, do: event(event, s), else: :ok)
 
   ## Subscriptions
 

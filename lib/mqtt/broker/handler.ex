@@ -22,7 +22,8 @@ defmodule MQTT.Broker.Handler do
   the process of the client's connection. One that raises ends that connection.
 
   Where neither `c:authorize_publish/3` nor `c:handle_publish/3` is defined, messages are routed without a term being made
-  of them. Otherwise each message calls them.
+  of them. Otherwise each message calls them. And where neither `c:authorize_delivery/3` nor `c:message_events/1` is, messages reach a subscriber
+  without its process; otherwise each goes through it.
   """
 
   alias MQTT.Message
@@ -72,6 +73,18 @@ defmodule MQTT.Broker.Handler do
   @callback handle_publish(client, Message.t(), args :: term) ::
               :ok | {:ok, Message.t()} | :drop | {:error, reason}
 
+  @doc """
+  Whether a client may still get a message, asked when it is about to be sent: what has waited, or was subscribed to, may not be the client's any more. One
+  that was sent over an earlier connection and not acknowledged is sent again without that.
+  """
+  @callback authorize_delivery(client, Message.t(), args :: term) :: :ok | {:error, reason}
+
+  @doc """
+  Of which messages `c:handle_event/3` is told as well, which each of them then costs; called once, when the broker starts. They are
+  `:delivered`, `:dropped` and `:retained`.
+  """
+  @callback message_events(args :: term) :: [:delivered | :dropped | :retained]
+
   @doc "Something has happened to a client."
   @callback handle_event(event, client, args :: term) :: term
 
@@ -82,6 +95,10 @@ defmodule MQTT.Broker.Handler do
       before, if there is one, ends with `:session_taken_over`;
     * it has subscribed or unsubscribed;
     * its will was published, if the rules let it;
+    * if `c:message_events/1` asks for it, a message was `:delivered` to it: acknowledged over the connection that it was sent by, or one of QoS 0 written;
+    * one was `:dropped`: a reason of `c:authorize_delivery/3`, `:queue_full`, `:expired`, `:packet_too_large`, `:discarded` with its session,
+      or `{:refused, reason}` by the client. What was dropped while it was away is told when it is back, the first 64 of them; one of QoS 0 is not kept for it, which is not told;
+    * one that it published was `:retained`, or, if it has no payload, what was retained was removed;
     * its connection has ended, with a reason of `c:MQTT.Server.terminate/2`, or `:killed`, as happens to one that is stuck in a callback
       while its client has come back;
     * its session has ended.
@@ -93,6 +110,9 @@ defmodule MQTT.Broker.Handler do
           | {:subscribed, filter :: String.t(), options :: map}
           | {:unsubscribed, filter :: String.t()}
           | {:will_published, Message.t()}
+          | {:delivered, Message.t()}
+          | {:dropped, Message.t(), reason :: term}
+          | {:retained, Message.t()}
           | {:disconnected, reason :: term}
           | :session_ended
 
@@ -101,10 +121,16 @@ defmodule MQTT.Broker.Handler do
                       authorize_publish: 3,
                       authorize_subscribe: 4,
                       handle_publish: 3,
+                      authorize_delivery: 3,
+                      message_events: 1,
                       handle_event: 3
 
   @typedoc false
-  @type hooks :: %{optional(atom) => function, args: term}
+  @type hooks :: %{
+          :args => term,
+          :events => [:delivered | :dropped | :retained],
+          optional(atom) => function
+        }
 
   @callbacks [
     authenticate: 2,
@@ -112,17 +138,35 @@ defmodule MQTT.Broker.Handler do
     authorize_publish: 3,
     authorize_subscribe: 4,
     handle_publish: 3,
+    authorize_delivery: 3,
     handle_event: 3
   ]
 
   @doc false
   @spec hooks({module, term} | nil) :: hooks
-  def hooks(nil), do: %{args: []}
+  def hooks(nil), do: %{args: [], events: []}
 
   def hooks({module, args}) do
     for {name, arity} <- @callbacks,
         function_exported?(module, name, arity),
-        into: %{args: args},
+        into: %{args: args, events: events(module, args)},
         do: {name, Function.capture(module, name, arity)}
+  end
+
+  # Those that nobody hears are not wanted.
+  defp events(module, args) do
+    if function_exported?(module, :message_events, 1) and
+         function_exported?(module, :handle_event, 3) do
+      events = module.message_events(args)
+
+      unless is_list(events) and events -- [:delivered, :dropped, :retained] == [] do
+        raise ArgumentError,
+              "message_events/1 of #{inspect(module)} must give a list of :delivered, :dropped and :retained, got: #{inspect(events)}"
+      end
+
+      events
+    else
+      []
+    end
   end
 end

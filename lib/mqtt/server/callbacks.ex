@@ -24,11 +24,12 @@ defmodule MQTT.Server.Callbacks do
           `c:handle_publish/4`; with `{:router, router, rules}` only what these rules of `MQTT.Broker.ACL` allow.
           `{:router, router, :callbacks}` only lets the router know of the session. It needs one, and when that begins
           anew its subscriptions end.
+        * `{:deliveries, :callbacks}` has `c:handle_delivery/4` called for each message before the client gets it. It needs a session.
         * `{:will, :auto}` has the client's will published by the library: `c:handle_publish/4` is called
           with it before `c:terminate/2`, unless the client took it back with its DISCONNECT
           [MQTT-3.1.2-8] [MQTT-3.14.4-3]. If the connection has a session and the will a Will Delay
           Interval, that is later and in another process, unless the client has come back to its session
-          [MQTT-3.1.3-9].
+          [MQTT-3.1.3-9]. Where the connection's process was killed, it is in another process as well, with the state of `init/2`.
 
       A client of MQTT 5.0 that named an Authentication Method can be asked for more with `{:continue,
       properties, state}`, which sends AUTH; its answer calls `c:handle_auth/3`. Without that callback
@@ -164,6 +165,41 @@ defmodule MQTT.Server.Callbacks do
                 when state: any
 
       @doc """
+      A message of the client's session is to be sent to it: one that a router, `MQTT.Session.publish/4`, `MQTT.Server.publish/4` or an action
+      has put there. It is called only where `c:init/2` asked for it by `{:deliveries, :callbacks}` beside a `:session`, and for each message, in
+      their order; messages wait meanwhile within the bounds of the session. Options are `:qos`, `:retain` and `:properties`.
+
+        * `{:send, state}` sends it, as soon as the client takes it;
+        * `{:send, ref, state}` does, and `c:handle_delivered/3` says what has become of it;
+        * `{:drop, state}` does not.
+
+      What was sent and not acknowledged over an earlier connection is sent again without being asked about.
+      """
+      @callback handle_delivery(topic :: binary, message :: binary, opts :: map, state) ::
+                  {:send, state}
+                  | {:send, ref :: term, state}
+                  | {:drop, state}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @doc """
+      A message was dropped before `c:handle_delivery/4` was called for it: its session held as much as it may (`:queue_full`), its time was over
+      (`:expired`), it had QoS 0 while there was no connection (`:not_connected`), or the session began anew (`:discarded`). The first 64 are told that a
+      call of this has not been made for yet, also those from before the connection.
+      """
+      @callback handle_dropped(
+                  topic :: binary,
+                  message :: binary,
+                  opts :: map,
+                  reason :: :queue_full | :expired | :not_connected | :discarded,
+                  state
+                ) ::
+                  {:ok, state}
+                  | {:ok, state, MQTT.Server.actions()}
+                  | {:stop, reason :: term}
+                when state: any
+
+      @doc """
       The client has sent DISCONNECT, for the reason `:normal_disconnection` or, in MQTT 5.0, another
       one, and with properties such as `:session_expiry_interval`. `c:terminate/2` follows.
       """
@@ -177,6 +213,8 @@ defmodule MQTT.Server.Callbacks do
                           handle_unsubscribe: 3,
                           handle_auth: 3,
                           handle_delivered: 3,
+                          handle_delivery: 4,
+                          handle_dropped: 5,
                           handle_disconnect: 3
 
       @doc "A `GenServer.call/3` to the process, to be answered with `{:reply, from, reply}`."

@@ -38,7 +38,8 @@ defmodule MQTT.Server.Connection do
                 kept: [],
                 timer: nil,
                 last_chance: false,
-                left: false
+                left: false,
+                asks: false
               ]
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
@@ -49,6 +50,7 @@ defmodule MQTT.Server.Connection do
   # will: what is to be published when the connection ends, if that is ours to see to
   # refs: what the numbers stand for that messages to the client have
   # left: whether the client has sent DISCONNECT, behind which it reads and sends nothing
+  # asks: whether handle_delivery/4 is called for each message of the session
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
 
@@ -187,14 +189,17 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :send_queue_full}, s), do: {:stop, {:shutdown, :send_queue_full}, s}
-  def handle_info({:"$mqtt", :session}, s), do: write([], s)
+  def handle_info({:"$mqtt", :session}, s), do: [] |> write(s) |> and_then(&ask/1)
   def handle_info({:"$mqtt", :output}, s), do: write([], s)
 
   def handle_info({:"$mqtt", {:session_taken_over, _clean}}, s),
     do: {:stop, {:shutdown, :session_taken_over}, s}
 
-  def handle_info({:"$mqtt", _readable_or_more_or_drained}, s), do: read(s)
-  def handle_info({:ssl, socket, data}, %{io: {:ssl, socket}} = s), do: feed(data, s)
+  def handle_info({:"$mqtt", _readable_or_more_or_drained}, s),
+    do: s |> read() |> and_then(&ask/1)
+
+  def handle_info({:ssl, socket, data}, %{io: {:ssl, socket}} = s),
+    do: data |> feed(s) |> and_then(&ask/1)
 
   def handle_info({:ssl_closed, socket}, %{io: {:ssl, socket}} = s),
     do: {:stop, {:shutdown, :closed}, s}
@@ -413,6 +418,59 @@ defmodule MQTT.Server.Connection do
       else: {:noreply, s}
   end
 
+  # What waits for handle_delivery/4, some messages at a time. Then others have their turn.
+  defp ask(%{asks: false} = s), do: {:noreply, s}
+
+  defp ask(s) do
+    case Native.connection_offer(s.connection) do
+      {[], []} ->
+        {:noreply, s}
+
+      {offered, dropped} ->
+        send(self(), {:"$mqtt", :session})
+        dropped |> dropped(s) |> and_then(&offered(offered, [], &1))
+    end
+  end
+
+  defp offered([], [], s), do: {:noreply, s}
+  defp offered([], decisions, s), do: write([{:decided, Enum.reverse(decisions)}], s)
+
+  defp offered([{topic, message, opts} | others], decisions, s) do
+    result = s.module.handle_delivery(topic, message, opts, s.state)
+    _ = release()
+
+    case result do
+      {:send, state} ->
+        offered(others, [0 | decisions], %{s | state: state})
+
+      {:send, ref, state} ->
+        number = Events.number()
+        s = %{s | state: state, refs: Map.put(s.refs, number, {:ref, ref})}
+        offered(others, [number | decisions], s)
+
+      {:drop, state} ->
+        offered(others, [nil | decisions], %{s | state: state})
+
+      {:stop, reason} ->
+        {:stop, reason, s}
+
+      other ->
+        {:stop, {:bad_return_value, other}, s}
+    end
+  end
+
+  defp dropped([], s), do: {:noreply, s}
+
+  defp dropped([{{topic, message, opts}, reason} | others], s) do
+    if :handle_dropped in s.handler.optional do
+      s.module.handle_dropped(topic, message, opts, reason, s.state)
+      |> returned(s)
+      |> and_then(&dropped(others, &1))
+    else
+      {:noreply, s}
+    end
+  end
+
   defp next(%{io: {:ssl, socket}} = s, :wait) do
     case Transport.SSL.activate(socket) do
       :ok -> {:noreply, s}
@@ -474,17 +532,25 @@ defmodule MQTT.Server.Connection do
     kept = Enum.reverse(s.kept)
     id = s.assigned_id
     route = ours |> Enum.find(&(elem(&1, 0) == :router)) |> route()
-    s = %{s | state: state, params: nil, kept: kept, will: will}
+    asks = List.keymember?(ours, :deliveries, 0)
+    s = %{s | state: state, params: nil, kept: kept, will: will, asks: asks}
 
-    Native.connection_accept(s.connection, session, clean, id, properties, route)
+    s.connection
+    |> Native.connection_accept(session && {session, asks}, clean, id, properties, route)
     |> said({:connack, properties}, s)
+    |> and_then(&if(asks and session == nil, do: without_session(&1), else: {:noreply, &1}))
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&watch_will/1)
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, state, &1))
     |> and_then(&flush/1)
+    |> and_then(&ask/1)
     |> and_then(&check_time/1)
     |> and_then(&{:noreply, &1, {:continue, :kept}})
+  end
+
+  defp without_session(s) do
+    {:stop, Events.bad_action({:deliveries, :callbacks}, "it needs a session"), s}
   end
 
   defp watch_will(s) do
@@ -496,6 +562,7 @@ defmodule MQTT.Server.Connection do
   defp for_connack?({:session, :new}), do: true
   defp for_connack?({:session, session}) when is_reference(session), do: true
   defp for_connack?({:will, :auto}), do: true
+  defp for_connack?({:deliveries, :callbacks}), do: true
   defp for_connack?({:router, router}) when is_reference(router), do: true
   defp for_connack?({:router, router, :callbacks}) when is_reference(router), do: true
 

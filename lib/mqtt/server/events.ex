@@ -15,7 +15,8 @@ defmodule MQTT.Server.Events do
       handle_unsubscribe: 3,
       handle_auth: 3,
       handle_disconnect: 3,
-      handle_delivered: 3
+      handle_delivered: 3,
+      handle_dropped: 5
     ]
 
     @enforce_keys [:module, :optional, :handle_publish, :handle_info]
@@ -317,8 +318,7 @@ defmodule MQTT.Server.Events do
     do: {:ok, {[publish | list], count + 1, bytes + size(message), ours?, refs}}
 
   defp add_one({:publish, topic, message, %{ref: ref} = opts}, commands) do
-    # The native side knows references by numbers, which no two connections share.
-    number = :erlang.unique_integer([:positive])
+    number = number()
     {list, count, bytes, ours?, refs} = commands
     publish = {:publish, topic, message, %{opts | ref: number}}
     {:ok, {[publish | list], count + 1, bytes + size(message), ours?, [{number, ref} | refs]}}
@@ -345,6 +345,10 @@ defmodule MQTT.Server.Events do
   defp add_one(other, commands) do
     {:error, bad_action(other, "it is none of those that MQTT.Server has"), commands}
   end
+
+  @doc "A number for a reference, by which the native side knows it. No two connections share one."
+  @spec number() :: pos_integer
+  def number, do: :erlang.unique_integer([:positive])
 
   defp put(command, {list, count, bytes, ours?, refs}),
     do: {[command | list], count + 1, bytes, ours?, refs}

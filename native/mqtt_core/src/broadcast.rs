@@ -101,6 +101,11 @@ impl Connection {
         output: &mut impl BufMut,
     ) -> Result<Fate, CommandError> {
         self.expect(State::Connected)?;
+        if session.asks() {
+            let alone = || Message::new(&broadcast.publish, 0, now);
+            let message = broadcast.message.clone().unwrap_or_else(alone);
+            return Ok(session.put_before(message, now));
+        }
         let Some(message) = &broadcast.message else {
             if !room {
                 session.drop_message(0, Dropped::QueueFull);

@@ -42,6 +42,7 @@
 mod acl;
 mod acl_file;
 mod aliases;
+mod asking;
 mod broadcast;
 mod close;
 mod config;
@@ -62,6 +63,7 @@ mod under_way;
 
 pub use acl::{Acl, Rules};
 pub use acl_file::{AclError, AclErrorKind};
+pub use asking::Decision;
 pub use broadcast::Broadcast;
 pub use close::{Close, Violation};
 pub use config::Config;

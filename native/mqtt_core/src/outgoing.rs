@@ -106,6 +106,10 @@ impl Connection {
             return Err(CommandError::WrongState);
         }
         check_properties(&publish.properties)?;
+        if session.asks() {
+            check_publish(publish)?;
+            return Ok(session.put_before(Message::new(publish, reference, now), now));
+        }
         if publish.qos == Qos::AtMostOnce {
             return self.publish_at_most_once(publish, reference, room, session, output);
         }

@@ -2,6 +2,7 @@
 //! those that it has sent, and its subscriptions (section 4.1).
 
 use crate::Millis;
+use crate::asking::Asking;
 use crate::ids::{IdMap, IdSet};
 use crate::message::Message;
 use crate::outgoing::Fate;
@@ -55,6 +56,8 @@ pub enum Dropped {
     NotConnected,
     /// The client began a new session.
     Discarded,
+    /// The application does not want it sent.
+    NotAuthorized,
 }
 
 impl Dropped {
@@ -67,6 +70,7 @@ impl Dropped {
             Self::PacketTooLarge => "packet_too_large",
             Self::NotConnected => "not_connected",
             Self::Discarded => "discarded",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }
@@ -112,6 +116,8 @@ pub struct Session {
     pub(crate) earlier: IdSet,
     /// Messages that wait for their turn.
     pub(crate) queue: VecDeque<Message>,
+    /// If the application is asked about each.
+    pub(crate) asking: Option<Box<Asking>>,
     pub(crate) under_way: usize,
     pub(crate) bytes: usize,
     /// The number of the last message that was sent, and its identifier.
@@ -191,6 +197,7 @@ impl Session {
             resend: VecDeque::new(),
             earlier: IdSet::default(),
             queue: VecDeque::new(),
+            asking: None,
             under_way: 0,
             bytes: 0,
             next: 0,
@@ -321,18 +328,23 @@ impl Session {
         now: Millis,
         connected: bool,
     ) -> Result<(), Dropped> {
-        if publish.qos == Qos::AtMostOnce && !connected {
+        let dropped = if publish.qos == Qos::AtMostOnce && !connected {
+            Dropped::NotConnected
+        } else if self.make_room(now) {
+            let message = Message::new(publish, reference, now);
+            self.bytes += message.size();
+            self.queue.push_back(message);
+            return Ok(());
+        } else {
+            Dropped::QueueFull
+        };
+        if self.asks() {
+            // Whoever has it put here is told by the result.
+            self.lose(Message::new(publish, 0, now), dropped);
+        } else {
             self.dropped += 1;
-            return Err(Dropped::NotConnected);
         }
-        if !self.make_room(now) {
-            self.dropped += 1;
-            return Err(Dropped::QueueFull);
-        }
-        let message = Message::new(publish, reference, now);
-        self.bytes += message.size();
-        self.queue.push_back(message);
-        Ok(())
+        Err(dropped)
     }
 
     /// As [`enqueue`](Self::enqueue) while there is no connection, for a message that others may have as well.
@@ -346,7 +358,7 @@ impl Session {
         } else {
             Dropped::QueueFull
         };
-        self.dropped += 1;
+        self.lose(message, dropped);
         Err(dropped)
     }
 
@@ -393,6 +405,7 @@ impl Session {
             }
             stays
         });
+        self.others_wait();
         taken
     }
 
@@ -405,7 +418,7 @@ impl Session {
         while self.limits.drop_oldest && self.is_full() {
             let Some(message) = self.take_first() else { break };
             self.bytes -= message.size();
-            self.drop_message(message.reference, Dropped::QueueFull);
+            self.lose(message, Dropped::QueueFull);
         }
         !self.is_full()
     }
@@ -469,7 +482,12 @@ impl Session {
                 deliveries.push_back((message.reference, Delivery::Dropped(Dropped::Discarded)));
             }
         }
-        let fresh = Self::new(self.limits);
+        let mut asking = self.asking.take();
+        if let Some(asking) = &mut asking {
+            let waiting = std::mem::take(&mut self.queue);
+            asking.discard(waiting);
+        }
+        let fresh = Self { asking, ..Self::new(self.limits) };
         let subscriptions = self.subscriptions.is_some().then(BTreeMap::new);
         *self = Self { subscriptions, deliveries, dropped, next: self.next, ..fresh };
     }
@@ -490,8 +508,9 @@ impl Session {
     pub fn clear_waiting(&mut self) {
         for message in std::mem::take(&mut self.queue) {
             self.bytes -= message.size();
-            self.drop_message(message.reference, Dropped::Discarded);
+            self.lose(message, Dropped::Discarded);
         }
+        self.others_wait();
         if let Some(subscriptions) = &mut self.subscriptions {
             subscriptions.clear();
             self.subscription_bytes = 0;
@@ -523,7 +542,11 @@ impl Session {
 
     /// Takes the first message that waits; its bytes still count.
     pub(crate) fn take_first(&mut self) -> Option<Message> {
-        self.queue.pop_front()
+        let first = self.queue.pop_front();
+        if first.is_some() {
+            self.first_is_gone();
+        }
+        first
     }
 
     /// Drops messages at the front of those that wait which are of no more use [MQTT-3.3.2-5].
@@ -531,7 +554,7 @@ impl Session {
         while self.queue.front().is_some_and(|message| message.has_expired(now)) {
             if let Some(message) = self.take_first() {
                 self.bytes -= message.size();
-                self.drop_message(message.reference, Dropped::Expired);
+                self.lose(message, Dropped::Expired);
             }
         }
     }

@@ -7,6 +7,7 @@ rustler::atoms! {
     badarg,
     invalid_utf8,
     large,
+    decided,
     qos_not_supported,
     bad_action,
     mqtt = "$mqtt",

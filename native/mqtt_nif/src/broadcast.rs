@@ -8,6 +8,7 @@ use crate::commands::{Invalid, Message};
 use crate::connection::Connection;
 use crate::handle::Handle;
 use crate::output::{Admission, Corked};
+use crate::session::Access;
 use crate::terms::{consume_timeslice, name};
 use crate::{clock, writers};
 use mqtt_codec::{Publish, Qos};
@@ -186,7 +187,7 @@ impl<'a> Sender<'a> {
         &mut self,
         connection: &Arc<Connection>,
         state: &mut core::Connection,
-        session: &mut core::Session,
+        session: &mut Access<'_>,
         sent: &Sent<'_, '_>,
         group: Option<NonZeroU64>,
     ) -> Result<(), Atom> {
@@ -220,6 +221,8 @@ impl<'a> Sender<'a> {
         output.count_dropped(session.dropped() - dropped_before);
         match fate {
             Fate::Dropped(dropped) => return Err(name(self.env, dropped.name())),
+            // The owner asks the application about it.
+            Fate::Waiting if session.asks() => session.tell_owner(self.env),
             // The owner sends it when the client has acknowledged or read others.
             Fate::Waiting => _ = output.wait_if_queued(),
             Fate::Head if output.is_fed() || payload.len() < BORROW => {

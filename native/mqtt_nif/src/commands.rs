@@ -9,7 +9,7 @@ use crate::session::Access;
 use crate::terms::{consume_timeslice, element, iodata, is, list, name, tuple};
 use crate::{clock, writers};
 use mqtt_codec::{PacketId, Properties, PropertiesBuf, Publish, Qos, ReasonCode};
-use mqtt_core::{self as core, Close, CommandError, Dropped, Fate, Millis};
+use mqtt_core::{self as core, Close, CommandError, Decision, Dropped, Fate, Millis};
 use rustler::{Atom, Env, Term};
 use std::cell::Cell;
 use std::io::IoSlice;
@@ -203,6 +203,8 @@ pub(crate) fn run_late<'a>(
             [tag, topic, payload, options] if is(tag, atoms::publish()) => {
                 (topic, payload, Some(element(command, options)))
             }
+            // The next connection asks again.
+            [tag, _] if is(tag, atoms::decided()) => continue,
             _ => {
                 let mut peer = Peer { connection: state, session };
                 // What can't be said any more does not matter.
@@ -285,6 +287,14 @@ fn encode<'a>(
             let count: usize = term(count).decode().map_err(|_| bad(atoms::badarg()))?;
             for _ in 0..count {
                 acknowledge(peer, ReasonCode::SUCCESS, Properties::EMPTY, cork).map_err(named)?;
+            }
+            Ok(())
+        }
+        [tag, decisions] if is(tag, atoms::decided()) => {
+            let decisions: Vec<Option<u64>> =
+                list(term(decisions)).ok_or_else(|| bad(atoms::badarg()))?;
+            for decision in decisions {
+                peer.session.decide(decision.map_or(Decision::Drop, Decision::Send));
             }
             Ok(())
         }

@@ -16,9 +16,11 @@ use crate::input::{Input, Peer, Progress};
 use crate::options::ConnectionOptions;
 use crate::os::{address, io_reason, posix};
 use crate::output::{Ending, Output, SlowPeer};
+use crate::router::message_term;
 use crate::routing::Route;
 use crate::session::{Access, Session};
 use crate::socket::Socket;
+use crate::terms::name;
 use crate::{atoms, clock, flusher, terms};
 use mqtt_codec::Properties;
 use mqtt_core as core;
@@ -489,6 +491,22 @@ fn connection_send<'a>(
     } else {
         (atoms::delivered(), deliveries, outcome).encode(env)
     }
+}
+
+/// Messages of the session that the owner is to decide about by the command `:decided`, as `{topic, payload, options}`, and those
+/// that were dropped before, with the reason behind.
+#[rustler::nif]
+fn connection_offer<'a>(env: Env<'a>, handle: Handle<'a>) -> (Vec<Term<'a>>, Vec<Term<'a>>) {
+    let Ok(mut input) = handle.connection().input.lock() else { return (Vec::new(), Vec::new()) };
+    let Some((_, mut session)) = input.connected() else { return (Vec::new(), Vec::new()) };
+    session.looked_at();
+    let now = clock::now();
+    let offered = session.offer(now).map(|message| message_term(env, message, now)).collect();
+    let mut lost = Vec::new();
+    while let Some((message, dropped)) = session.next_lost() {
+        lost.push((message_term(env, &message, now), name(env, dropped.name())).encode(env));
+    }
+    (offered, lost)
 }
 
 /// What a fed connection has to write.

@@ -20,12 +20,13 @@ type RouteArguments = (ResourceArc<RouterResource>, bool, Option<ResourceArc<Rul
 /// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
 /// `clean` says whether it begins anew, and `client_id` is one that the client did not choose. A `route` is a router, whether
 /// what the client publishes goes there instead of to the owner, and the rules for that. The router knows the session
-/// before the client is told, and has forgotten the subscriptions of one that began anew.
+/// before the client is told, and has forgotten the subscriptions of one that began anew. With a session comes
+/// whether the owner is asked about each of its messages.
 #[rustler::nif]
 fn connection_accept<'a>(
     env: Env<'a>,
     handle: Handle<'a>,
-    session: Option<ResourceArc<SessionResource>>,
+    session: Option<(ResourceArc<SessionResource>, bool)>,
     clean: bool,
     client_id: Option<&'a str>,
     properties: Term<'a>,
@@ -46,8 +47,8 @@ fn connection_accept<'a>(
         state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
     };
     let accepted = match (session, &mut *own) {
-        (Some(resource), _) => {
-            resource.attach(env, connection, clean, accept).map(|session| *own = session)
+        (Some((resource, ask)), _) => {
+            resource.attach(env, connection, clean, ask, accept).map(|session| *own = session)
         }
         (None, Session::Own(session)) => accept(session, clean),
         (None, Session::Shared(..)) => Err(core::CommandError::WrongState),

@@ -46,10 +46,8 @@ impl Local {
             return;
         }
         let env = sender.env();
-        if let Some(message) = message_term(env, message, sender.now()) {
-            // One that has ended is told in vain.
-            let _ = env.send(&self.process, (atoms::mqtt(), message));
-        }
+        // One that has ended is told in vain.
+        let _ = env.send(&self.process, (atoms::mqtt(), message_term(env, message, sender.now())));
     }
 }
 

@@ -287,7 +287,7 @@ fn router_retained<'a>(
         bytes = bytes.saturating_sub(message.size());
         go_on(bytes > 0)
     });
-    let found = found.iter().filter_map(|message| message_term(env, message, now)).collect();
+    let found = found.iter().map(|message| message_term(env, message, now)).collect();
     let next = match next {
         None => atoms::done().encode(env),
         Some(next) => ResourceArc::new(CursorResource(next)).encode(env),
@@ -299,12 +299,13 @@ pub(crate) fn message_term<'a>(
     env: Env<'a>,
     message: &core::Message,
     now: core::Millis,
-) -> Option<Term<'a>> {
+) -> Term<'a> {
     let publish = message.publish();
-    let properties = adapted(message, &[], now).ok()?;
+    // They were checked when it was published, and are not more.
+    let properties = adapted(message, &[], now).unwrap_or_default();
     let mut source = terms::Source::borrowed(env, properties.as_properties().as_bytes());
-    let properties =
-        crate::packet::properties_map(env, &properties.as_properties(), &mut source).ok()?;
+    let properties = crate::packet::properties_map(env, &properties.as_properties(), &mut source);
+    let properties = properties.unwrap_or_else(|_| map(env, &[]));
     let options = map(
         env,
         &[
@@ -315,7 +316,7 @@ pub(crate) fn message_term<'a>(
     );
     let topic = binary(env, publish.topic.as_bytes()).to_term(env);
     let payload = binary(env, publish.payload).to_term(env);
-    Some((topic, payload, options).encode(env))
+    (topic, payload, options).encode(env)
 }
 
 /// What the router holds, as a map.

@@ -152,12 +152,13 @@ impl SessionResource {
 
     /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it is told, as
     /// is who waits for that. `clean` says whether it begins anew, which one that has ended does as
-    /// well.
+    /// well; `ask` whether the owner decides about each of its messages.
     pub(crate) fn attach<E>(
         &self,
         env: Env<'_>,
         connection: &Arc<Connection>,
         clean: bool,
+        ask: bool,
         accept: impl FnOnce(&mut core::Session, bool) -> Result<(), E>,
     ) -> Result<Session, E> {
         let number = ATTACHMENTS.fetch_add(1, Ordering::Relaxed);
@@ -166,6 +167,7 @@ impl SessionResource {
             let clean = clean || shared.session.has_ended();
             let of_groups = if clean { shared.session.of_groups() } else { Vec::new() };
             accept(&mut shared.session, clean)?;
+            shared.session.ask(ask);
             shared.left.extend(of_groups);
             shared.told = false;
             shared.clean = clean;

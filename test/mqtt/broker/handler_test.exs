@@ -104,6 +104,97 @@ defmodule MQTT.Broker.HandlerTest do
       assert_receive {"b", :session_ended}
     end
 
+    defmodule Revokes do
+      @behaviour MQTT.Broker.Handler
+
+      # The table has what nobody may get any more.
+      @impl true
+      def authorize_delivery(%{client_id: "client"}, message, table) do
+        if :ets.member(table, message.payload), do: {:error, :not_authorized}, else: :ok
+      end
+
+      def authorize_delivery(_client, _message, _table), do: :ok
+    end
+
+    test "is asked again when a message is sent: at once, after an absence, or a retained one" do
+      table = :ets.new(:revoked, [:public])
+      {name, port} = broker(handler: {Revokes, table})
+      client = V5.with_session(port, "client")
+      V5.subscribed(client, [{"t/#", 2}])
+      other = V5.subscribed(V5.connected(port, "other"), [{"t/#", 1}])
+      :ets.insert(table, {"2"})
+      publish = fn n, qos -> Broker.publish(name, "t/#{n}", "#{n}", %{qos: qos, retain: true}) end
+      for n <- 1..3, do: {:ok, :success, 2} = publish.(n, 1)
+      assert V5.recv_acknowledged(client, 2) == [{0x32, "1"}, {0x32, "3"}]
+      assert V5.recv_acknowledged(other, 3) == for(n <- ~w(1 2 3), do: {0x32, n})
+      for n <- 2..3, do: {:ok, :success, 2} = publish.(n, 0)
+      assert {:publish, 0x30, "t/3", nil, "3", []} = V5.recv_packet(client)
+      close(client)
+      gone(name, "client")
+      for n <- 4..200, do: {:ok, :success, 2} = publish.(n, 1)
+      for n <- 5..199, do: :ets.insert(table, {"#{n}"})
+      client = V5.resumed(port, "client")
+      assert V5.recv_acknowledged(client, 2) == [{0x32, "4"}, {0x32, "200"}]
+      V5.subscribed(client, [{"t/+", 0}])
+      kept = for _ <- 1..4, do: elem(V5.recv_packet(client), 4)
+      assert Enum.sort(kept) == ~w(1 200 3 4)
+      assert_open(client)
+    end
+
+    defmodule Counts do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def message_events(_test), do: [:delivered, :dropped, :retained]
+
+      @impl true
+      def handle_event({kind, %Message{} = message}, client, test),
+        do: send(test, {client.client_id, kind, message.qos, message.payload})
+
+      def handle_event({:dropped, %Message{payload: payload}, reason}, client, test),
+        do: send(test, {client.client_id, reason, payload})
+
+      def handle_event(_event, _client, _test), do: :ok
+    end
+
+    test "is told of messages, if it wants to be" do
+      {name, port} = broker(handler: {Counts, self()}, max_session_messages: 2)
+      client = V5.with_session(port, "client")
+      V5.subscribed(client, [{"t", 2}])
+      publisher = V5.connected(port, "publisher")
+      send_bytes(publisher, V5.publish(0x31, "t", "a"))
+      assert_receive {"publisher", :retained, 0, "a"}
+      assert {:publish, 0x30, "t", nil, "a", []} = V5.recv_packet(client)
+      assert_receive {"client", :delivered, 0, "a"}
+      assert V5.publish_fully(publisher, 0x34, "t", 1, "b") == 0
+      assert {:publish, 0x34, "t", id, "b", []} = V5.recv_packet(client)
+      refute_received {"client", :delivered, 2, "b"}
+      send_bytes(client, <<0x50, 2, id::16>>)
+      assert_receive {"client", :delivered, 2, "b"}
+      assert {:pubrel, ^id, 0, _} = V5.recv_packet(client)
+      send_bytes(client, <<0x70, 2, id::16>>)
+      # It does not want it.
+      assert V5.publish_fully(publisher, "t", 1, "c") == 0
+      assert {:publish, 0x32, "t", id, "c", []} = V5.recv_packet(client)
+      send_bytes(client, <<0x40, 3, id::16, 0x97>>)
+      assert_receive {"client", {:refused, :quota_exceeded}, "c"}
+      send_bytes(publisher, V5.publish(0x31, "t", ""))
+      assert_receive {"publisher", :retained, 0, ""}
+      assert {:publish, 0x30, "t", nil, "", []} = V5.recv_packet(client)
+      close(client)
+      gone(name, "client")
+      for n <- 1..3, do: {:ok, :success, 1} = Broker.publish(name, "t", "#{n}", %{qos: 1})
+      client = V5.resumed(port, "client")
+      assert_receive {"client", :queue_full, "3"}
+      assert V5.recv_acknowledged(client, 2) == [{0x32, "1"}, {0x32, "2"}]
+      assert_receive {"client", :delivered, 1, "2"}
+      close(client)
+      gone(name, "client")
+      Broker.publish(name, "t", "4", %{qos: 1})
+      V5.connected(port, "client")
+      assert_receive {"client", :discarded, "4"}
+    end
+
     test "is asked about a will as well" do
       {_, port} = broker(handler: BrokerRules)
       user = ["roger", "secret"]

@@ -145,6 +145,7 @@ defmodule MQTT.Broker.SessionsTest do
       for n <- 1..10 do
         first = open(port)
         send_bytes(first, [V4.connect(0x00, ["client"]), V4.publish(0x34, "t", n, "x")])
+        assert <<0x20, 2, _, 0>> = recv(first)
         second = open(port)
         send_bytes(second, V4.connect(0x00, ["client"]))
         assert <<0x20, 2, _, 0>> = recv(second)

@@ -3,7 +3,7 @@
 //! `support` has the few steps that all tests take. Messages from the client are in `incoming`, those
 //! to it in `outgoing`, what is sent again or kept in `resume`; `aliases` are the topic aliases,
 //! `sizes` what does not fit or is not wanted, `connack` the answer to CONNECT, `authentication` the
-//! way before and beside it, `broadcast` a message to many, `subscriptions` what a session keeps of them.
+//! way before and beside it, `broadcast` a message to many, `asking` those that the application is asked about, `subscriptions` what a session keeps of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@
 )]
 
 mod aliases;
+mod asking;
 mod authentication;
 mod broadcast;
 mod connack;

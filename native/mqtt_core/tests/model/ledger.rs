@@ -203,7 +203,9 @@ impl Ledger {
             Delivery::Dropped(Dropped::Expired | Dropped::QueueFull | Dropped::NotConnected) => {
                 assert_eq!(down.sent, 0, "{number} was sent and dropped: {down:?}");
             }
-            Delivery::Dropped(Dropped::PacketTooLarge | Dropped::Discarded) => {}
+            Delivery::Dropped(
+                Dropped::PacketTooLarge | Dropped::Discarded | Dropped::NotAuthorized,
+            ) => {}
         }
     }
 

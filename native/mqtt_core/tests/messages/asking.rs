@@ -1,0 +1,113 @@
+//! Messages that the application is asked about before they are sent.
+
+use crate::support::{CONNECT, QOS_0, QOS_1, Server, message};
+use mqtt_core::{Decision, Delivery, Dropped, Fate, SessionLimits};
+
+fn asking() -> Server {
+    let mut server = Server::v3();
+    server.session.ask(true);
+    server
+}
+
+fn offered(server: &mut Server) -> Vec<String> {
+    let text = |payload: &[u8]| String::from_utf8(payload.to_vec()).unwrap();
+    server.session.offer(server.now).map(|message| text(message.publish().payload)).collect()
+}
+
+fn waits(server: &mut Server, payloads: &str) {
+    for payload in payloads.as_bytes().chunks(1) {
+        assert_eq!(server.publish(&message(QOS_1, payload), 0), (Fate::Waiting, Vec::new()));
+    }
+}
+
+#[test]
+fn what_is_let_go_is_sent_and_the_rest_is_not() {
+    let mut server = asking();
+    waits(&mut server, "abc");
+    assert_eq!(server.publish(&message(QOS_0, b"d"), 0), (Fate::Waiting, Vec::new()));
+    assert_eq!(server.pump(), []);
+    assert_eq!(offered(&mut server), ["a", "b", "c", "d"]);
+    // Not again before it has decided.
+    waits(&mut server, "e");
+    assert_eq!(offered(&mut server), [""; 0]);
+    for decision in [Decision::Send(7), Decision::Drop, Decision::Send(0), Decision::Send(8)] {
+        server.session.decide(decision);
+    }
+    let sent = [
+        vec![0x32, 6, 0, 1, b't', 0, 1, b'a'],
+        vec![0x32, 6, 0, 1, b't', 0, 2, b'c'],
+        vec![0x30, 4, 0, 1, b't', b'd'],
+    ];
+    assert_eq!(server.pump(), sent.concat());
+    server.handled(&[0x40, 2, 0, 1]);
+    assert_eq!(server.session.next_delivery(), Some((8, Delivery::Acknowledged)));
+    assert_eq!(server.session.next_delivery(), Some((7, Delivery::Acknowledged)));
+    assert_eq!((server.session.dropped(), server.session.waiting()), (1, 1));
+    assert_eq!(offered(&mut server), ["e"]);
+}
+
+#[test]
+fn decisions_are_about_what_is_still_there() {
+    let mut server = asking();
+    let limits = SessionLimits { messages: 3, drop_oldest: true, ..SessionLimits::default() };
+    server.session = mqtt_core::Session::new(limits);
+    server.session.ask(true);
+    waits(&mut server, "abc");
+    assert_eq!(offered(&mut server), ["a", "b", "c"]);
+    waits(&mut server, "d");
+    server.session.decide(Decision::Send(0));
+    server.session.decide(Decision::Drop);
+    server.session.decide(Decision::Send(0));
+    // One too many means nothing.
+    server.session.decide(Decision::Send(0));
+    assert_eq!(server.pump(), [0x32, 6, 0, 1, b't', 0, 1, b'c']);
+    let lost = server.session.next_lost().map(|(message, why)| (message.publish().payload[0], why));
+    assert_eq!(lost, Some((b'a', Dropped::QueueFull)));
+    assert!(server.session.next_lost().is_none());
+    assert_eq!(offered(&mut server), ["d"]);
+}
+
+#[test]
+fn the_next_connection_is_asked_again() {
+    let mut server = asking();
+    waits(&mut server, "ab");
+    assert_eq!(offered(&mut server), ["a", "b"]);
+    server.session.decide(Decision::Send(0));
+    server.reconnect(CONNECT, false);
+    server.session.ask(true);
+    server.session.decide(Decision::Drop);
+    assert_eq!(server.pump(), []);
+    assert_eq!(offered(&mut server), ["a", "b"]);
+    // Or nobody is.
+    server.reconnect(CONNECT, false);
+    server.session.ask(false);
+    assert_eq!(server.pump().len(), 16);
+}
+
+#[test]
+fn what_is_discarded_with_a_session_is_told() {
+    let mut server = asking();
+    waits(&mut server, "a");
+    server.reconnect(CONNECT, true);
+    server.session.ask(true);
+    assert_eq!(server.session.next_lost().map(|(_, why)| why), Some(Dropped::Discarded));
+    assert_eq!(offered(&mut server), [""; 0]);
+    waits(&mut server, "b");
+    assert_eq!(offered(&mut server), ["b"]);
+}
+
+#[test]
+fn so_many_are_offered_and_allowed_at_a_time() {
+    let mut server = asking();
+    for _ in 0..100 {
+        waits(&mut server, "x");
+    }
+    assert_eq!(offered(&mut server).len(), 64);
+    for _ in 0..64 {
+        server.session.decide(Decision::Send(0));
+    }
+    // The client takes none of them yet.
+    assert_eq!(offered(&mut server).len(), 0);
+    server.pump();
+    assert_eq!(offered(&mut server).len(), 36);
+}
