@@ -145,20 +145,20 @@ impl<'a> Sender<'a> {
 
     /// Goes on where a call does not count.
     pub(crate) fn restart(&mut self) {
-        writers::give(self.env, std::mem::take(&mut self.corked), false);
+        writers::give(self.env, &std::mem::take(&mut self.corked), false);
         self.cost = 0;
     }
 
     /// Has written what was corked, or if it is on `hold` once `writers_tell` is called.
     pub(crate) fn finish(self, hold: bool) {
-        writers::give(self.env, self.corked, hold);
+        writers::give(self.env, &self.corked, hold);
         consume_timeslice(self.env, self.cost);
     }
 
     /// Writes what was corked if it is for few connections, for which a call had all there is. Otherwise has it written.
     pub(crate) fn finish_batch(mut self) {
         if self.corked.len() > FEW {
-            writers::give_with_patience(self.env, &self.corked);
+            writers::give(self.env, &self.corked, false);
         } else {
             self.cost += COST_OF_WRITE * self.corked.len();
             for connection in &self.corked {

@@ -176,7 +176,7 @@ pub(crate) fn run<'a>(
     count_dropped(&mut output, peer, dropped_before);
     drop(output);
     if given {
-        writers::give_with_patience(commands.get_env(), [connection]);
+        writers::give(commands.get_env(), [connection], false);
     }
     consume_timeslice(commands.get_env(), cork.written + 128 * count);
     outcome

@@ -5,7 +5,7 @@
 //! Broadcasts cork. The writer is told at once, or, where more broadcasts may follow from the same process,
 //! when these are over. What a connection routes to many is corked as well. And a connection's process corks that has a
 //! single packet to write, if there are many such on its scheduler: a message to a thousand processes is a time
-//! slice of its publisher's, so the next one comes when they all have had their turn. For these two the writer waits for
+//! slice of its publisher's, so the next one comes when they all have had their turn. The writer waits for
 //! more, if it has been worth it.
 //!
 //! The lock of a list comes behind that of an output, and nothing is called under it but
@@ -43,8 +43,8 @@ struct Writer {
     process: Option<LocalPid>,
     /// Whether the process was told, and has not found the list empty since.
     told: bool,
-    /// How many of them have been given since the pass began with patience.
-    patient: usize,
+    /// How many of them have been given since the pass began.
+    given: usize,
     pass: Pass,
     /// For each hundred writes of the pass before, the packets beyond one a write.
     gain: usize,
@@ -65,7 +65,7 @@ static WRITERS: [Mutex<Writer>; MAX_WRITERS] = [const {
         connections: VecDeque::new(),
         process: None,
         told: false,
-        patient: 0,
+        given: 0,
         pass: NO_PASS,
         gain: 0,
     })
@@ -85,27 +85,17 @@ fn index(connection: &Arc<Connection>, count: usize) -> usize {
     (hash >> 32) as usize % count
 }
 
-/// Has what was corked in these connections written: now, or if it is on `hold` once [`writers_tell`] is
-/// called. Without a writer it is written at once.
-pub(crate) fn give(
+/// Has what was corked in these connections written, by a writer that may wait for more of it: it is told now, or if it is
+/// on `hold` once [`writers_tell`] is called. Without a writer it is written at once.
+pub(crate) fn give<'c>(
     env: Env<'_>,
-    connections: impl IntoIterator<Item = Arc<Connection>>,
+    connections: impl IntoIterator<Item = &'c Arc<Connection>>,
     hold: bool,
 ) {
     for connection in connections {
-        give_one(&connection, |writer| (hold && writer.process.is_some()) || writer.tell(env));
-    }
-}
-
-/// Has what was corked in these connections written, by a writer that may wait for more of it.
-pub(crate) fn give_with_patience<'c>(
-    env: Env<'_>,
-    connections: impl IntoIterator<Item = &'c Arc<Connection>>,
-) {
-    for connection in connections {
         give_one(connection, |writer| {
-            writer.patient += 1;
-            writer.tell(env)
+            writer.given += 1;
+            (hold && writer.process.is_some()) || writer.tell(env)
         });
     }
 }
@@ -155,11 +145,11 @@ impl Writer {
     /// Begins a pass. Gives the milliseconds to wait before.
     fn begin(&mut self) -> usize {
         self.pass = Pass { left: self.connections.len(), ..NO_PASS };
-        let patient = std::mem::take(&mut self.patient);
-        if patient < MANY_WAITING {
+        let given = std::mem::take(&mut self.given);
+        if given < MANY_WAITING {
             return 0;
         }
-        (patient * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
+        (given * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
     }
 
     /// The next connection of the pass.
