@@ -130,13 +130,10 @@ defmodule MQTT.Broker do
     unless Map.get(options, :qos, 0) in 0..2,
       do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
 
-    case Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
-      {:error, {:invalid, reason}} ->
-        why = String.replace(to_string(reason), "_", " ")
-        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
-
-      subscribed when subscribed in [:new, :replaced] ->
-        :ok
+    with {:error, {:invalid, reason}} <-
+           Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
+      why = String.replace(to_string(reason), "_", " ")
+      raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
     end
   end
 

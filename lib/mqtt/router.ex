@@ -40,8 +40,11 @@ defmodule MQTT.Router do
   @typedoc "A router."
   @opaque t :: reference
 
-  @typedoc "Where `send_retained/5` goes on."
-  @opaque cursor :: reference | nil
+  @typedoc """
+  Where `send_retained/5` goes on. The first one comes from `subscribe/4`: what is retained later is left out, since it
+  goes to the subscriber as a message that matches.
+  """
+  @opaque cursor :: non_neg_integer | reference
 
   @typedoc """
   What a router holds: sessions, their subscriptions and the bytes that these take, about; messages that are
@@ -79,14 +82,14 @@ defmodule MQTT.Router do
   @doc """
   Subscribes a session to a filter, or changes that subscription. `options` may have `:qos`, `:no_local`,
   `:retain_as_published` and `:subscription_identifier`, and `shared: false` for a client that does not know
-  shared subscriptions, to which a filter that begins with `$share/` is one like any other.
+  shared subscriptions, to which a filter that begins with `$share/` is one like any other. Says whether the subscription is new
+  or replaces another, with the cursor for `send_retained/5`.
 
   `{:error, :quota_exceeded}` says that the session keeps as many subscriptions as it may, `{:error, :session_taken_over}` that another connection has the session than that of the calling process, and `{:error,
   :other_router}` that it is another router's.
 
       iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
-      iex> MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})
-      :new
+      iex> {:new, _cursor} = MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})
       iex> MQTT.Router.publish(router, "plant/7/status", "on", %{qos: 1})
       {:ok, :success, 1}
       iex> MQTT.Session.info(session).queued
@@ -94,7 +97,8 @@ defmodule MQTT.Router do
 
   """
   @spec subscribe(t, Session.t(), filter :: String.t(), map) ::
-          :new | :replaced | {:error, :session_taken_over | :other_router | :quota_exceeded}
+          {:new | :replaced, cursor}
+          | {:error, :session_taken_over | :other_router | :quota_exceeded}
   def subscribe(router, session, filter, options \\ %{}) do
     shared = Map.get(options, :shared, true)
 
@@ -145,15 +149,17 @@ defmodule MQTT.Router do
 
   @doc """
   Sends retained messages that a filter matches to a connection, as many as its client takes now: `:done`, or
-  `{:more, cursor}` to be called again at once, after others had their turn, or `{:wait, cursor}` to be called when the client has read. `options` are those of the subscription.
+  `{:more, cursor}` to be called again at once, after others had their turn, or `{:wait, cursor}` to be called when the
+  client has read. The first cursor is what `subscribe/4` gave, and `options` are those of the subscription.
   """
   @spec send_retained(t, MQTT.Server.connection(), filter :: String.t(), map, cursor) ::
           :done | {:more, cursor} | {:wait, cursor}
-  def send_retained(router, connection, filter, options, cursor \\ nil),
+  def send_retained(router, connection, filter, options, cursor),
     do: Native.router_send_retained(router, connection, filter, options, cursor)
 
   @doc """
-  The retained messages that a filter matches, by their topics.
+  The retained messages that a filter matches, by their topics. With the cursor of a subscription it is those that were
+  retained before it.
 
       iex> router = MQTT.Router.new()
       iex> {:ok, _, 0} = MQTT.Router.publish(router, "a/b", "kept", %{retain: true})
@@ -162,10 +168,10 @@ defmodule MQTT.Router do
       "kept"
 
   """
-  @spec retained(t, filter :: String.t()) :: Enumerable.t()
-  def retained(router, filter) do
+  @spec retained(t, filter :: String.t(), cursor | nil) :: Enumerable.t()
+  def retained(router, filter, cursor \\ nil) do
     Stream.resource(
-      fn -> nil end,
+      fn -> cursor end,
       fn
         :done -> {:halt, :done}
         cursor -> page(router, filter, cursor)

@@ -319,12 +319,12 @@ defmodule MQTT.Broker.Connection do
       {:error, reason} ->
         {:error, reason, s}
 
-      subscribed ->
+      {subscribed, cursor} ->
         event({:subscribed, filter, options}, s)
         s = forget_retained(filter, s)
 
         if retained?(filter, options, subscribed),
-          do: {:ok, options.qos, send_retained(filter, options, s)},
+          do: {:ok, options.qos, send_retained(filter, options, cursor, s)},
           else: {:ok, options.qos, s}
     end
   end
@@ -346,9 +346,9 @@ defmodule MQTT.Broker.Connection do
   end
 
   # Behind SUBACK, and one subscription after the other.
-  defp send_retained(filter, options, s) do
+  defp send_retained(filter, options, cursor, s) do
     if s.retained == [], do: send(self(), {__MODULE__, :retained})
-    %{s | retained: s.retained ++ [{filter, options, nil}]}
+    %{s | retained: s.retained ++ [{filter, options, cursor}]}
   end
 
   defp forget_retained(filter, s),

@@ -24,8 +24,10 @@ defmodule MQTT.Broker.Local do
 
   @impl true
   def handle_call({:subscribe, filter, options}, _from, s) do
-    result = Native.local_subscribe(s.local, filter, options)
-    {:reply, result, s, {:continue, {:retained, filter, options, result}}}
+    case Native.local_subscribe(s.local, filter, options) do
+      {:error, _} = error -> {:reply, error, s}
+      {_, cursor} -> {:reply, :ok, s, {:continue, {:retained, filter, options, cursor}}}
+    end
   end
 
   def handle_call({:unsubscribe, filter}, _from, s),
@@ -35,20 +37,18 @@ defmodule MQTT.Broker.Local do
     do: {:reply, s.dropped + Native.local_dropped(s.local), s}
 
   @impl true
-  def handle_continue({:retained, "$share/" <> _, _options, _result}, s), do: {:noreply, s}
+  def handle_continue({:retained, "$share/" <> _, _options, _cursor}, s), do: {:noreply, s}
 
-  def handle_continue({:retained, filter, options, result}, s) when is_atom(result) do
+  def handle_continue({:retained, filter, options, cursor}, s) do
     s =
       s.context.router
-      |> Router.retained(filter)
+      |> Router.retained(filter, cursor)
       |> Enum.reduce(s, fn message, s ->
         forward(%{message | qos: min(message.qos, Map.get(options, :qos, 0))}, s)
       end)
 
     {:noreply, s}
   end
-
-  def handle_continue(_, s), do: {:noreply, s}
 
   @impl true
   def handle_info({:"$mqtt", {topic, payload, options}}, s) do

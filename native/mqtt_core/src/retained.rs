@@ -63,9 +63,25 @@ impl core::fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// Where [`Retained::matching`] goes on. It does not go stale.
+/// Where [`Retained::matching`] goes on, and what it leaves out. It does not go stale.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(Bound<Arc<str>>);
+pub struct Cursor {
+    /// Before the first topic there is none.
+    from: Option<Bound<Arc<str>>>,
+    until: u64,
+}
+
+impl Cursor {
+    /// At the first topic. What was stored after the first [`stored`](Retained::stored) messages is left out.
+    #[must_use]
+    pub const fn at_first(stored: u64) -> Self {
+        Self { from: None, until: stored }
+    }
+
+    fn until(cursor: Option<&Self>) -> u64 {
+        cursor.map_or(u64::MAX, |cursor| cursor.until)
+    }
+}
 
 /// The retained messages. See the [module](self).
 #[derive(Clone, Debug)]
@@ -74,6 +90,7 @@ pub struct Retained<M> {
     messages: BTreeMap<Arc<str>, Entry<M>>,
     expiries: BTreeSet<(Millis, Arc<str>)>,
     bytes: usize,
+    stored: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -81,13 +98,15 @@ struct Entry<M> {
     message: M,
     size: usize,
     expires_at: Option<Millis>,
+    /// Which of those that were ever stored it is, from 1 on.
+    number: u64,
 }
 
 impl<M> Retained<M> {
     /// Without messages.
     #[must_use]
     pub const fn new(limits: RetainedLimits) -> Self {
-        Self { limits, messages: BTreeMap::new(), expiries: BTreeSet::new(), bytes: 0 }
+        Self { limits, messages: BTreeMap::new(), expiries: BTreeSet::new(), bytes: 0, stored: 0 }
     }
 
     /// Retains a message in place of the one that the topic had, which is told [MQTT-3.3.1-5]. `size`
@@ -113,7 +132,8 @@ impl<M> Retained<M> {
         if let Some(expires_at) = expires_at {
             self.expiries.insert((expires_at, Arc::clone(&topic)));
         }
-        let entry = Entry { message, size, expires_at };
+        self.stored += 1;
+        let entry = Entry { message, size, expires_at, number: self.stored };
         let Some(old) = self.messages.insert(Arc::clone(&topic), entry) else { return Ok(None) };
         if old.expires_at != expires_at {
             self.forget_expiry(topic, old.expires_at);
@@ -129,11 +149,17 @@ impl<M> Retained<M> {
         Some(entry.message)
     }
 
-    /// The message of a topic, unless it has expired.
+    /// The message of a topic, unless it has expired or is one that the cursor leaves out.
     #[must_use]
-    pub fn get(&self, topic: &str, now: Millis) -> Option<&M> {
+    pub fn get(&self, topic: &str, cursor: Option<&Cursor>, now: Millis) -> Option<&M> {
         let entry = self.messages.get(topic)?;
-        (!entry.has_expired(now)).then_some(&entry.message)
+        entry.is_for(Cursor::until(cursor), now).then_some(&entry.message)
+    }
+
+    /// How many messages were ever stored. A [`Cursor`] can begin with those.
+    #[must_use]
+    pub const fn stored(&self) -> u64 {
+        self.stored
     }
 
     /// How many messages there are, with those that have expired and were not removed.
@@ -173,7 +199,8 @@ impl<M> Retained<M> {
     /// `from` where an earlier call ended or from the first on. It looks at `at_most` topics, whether
     /// they match or not, and tells where to go on; `None` at the end.
     ///
-    /// Topics that are there from the first call to the last are visited exactly once.
+    /// Topics that are there from the first call to the last, with a message that the cursor does not leave out, are
+    /// visited exactly once.
     pub fn matching(
         &self,
         filter: &str,
@@ -198,8 +225,9 @@ impl<M> Retained<M> {
         mut f: impl FnMut(&str, &M) -> ControlFlow<()>,
     ) -> Option<Cursor> {
         let pattern = Pattern::new(filter);
-        let mut start = match from {
-            Some(Cursor(from)) => from.as_ref().map(|topic| &**topic),
+        let until = Cursor::until(from);
+        let mut start = match from.and_then(|cursor| cursor.from.as_ref()) {
+            Some(from) => from.as_ref().map(|topic| &**topic),
             None => Bound::Included(pattern.first()),
         };
         let mut left = at_most.max(1);
@@ -214,16 +242,17 @@ impl<M> Retained<M> {
                         || start.map(Arc::from),
                         |topic| Bound::Excluded(Arc::clone(topic)),
                     );
-                    return Some(Cursor(from));
+                    return Some(Cursor { from: Some(from), until });
                 }
                 let (topic, entry) = range.next()?;
                 left -= 1;
                 last = Some(topic);
                 match pattern.step(topic, &mut next) {
-                    Step::Match if entry.has_expired(now) => {}
+                    Step::Match if !entry.is_for(until, now) => {}
                     Step::Match => {
                         if f(topic, &entry.message).is_break() {
-                            return Some(Cursor(Bound::Excluded(Arc::clone(topic))));
+                            let from = Some(Bound::Excluded(Arc::clone(topic)));
+                            return Some(Cursor { from, until });
                         }
                     }
                     Step::Next => {}
@@ -244,7 +273,7 @@ impl<M> Retained<M> {
 }
 
 impl<M> Entry<M> {
-    fn has_expired(&self, now: Millis) -> bool {
-        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    fn is_for(&self, until: u64, now: Millis) -> bool {
+        self.number <= until && self.expires_at.is_none_or(|expires_at| expires_at > now)
     }
 }

@@ -9,7 +9,7 @@ use crate::router::{RouterResource, answer, check, message_term, subscription};
 use crate::routing::Hub;
 use mqtt_core::Message;
 use mqtt_core::router::SubscriberId;
-use rustler::{Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
+use rustler::{Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -70,7 +70,7 @@ fn local_new(
     ResourceArc::new(LocalResource { hub, id, local })
 }
 
-/// `:new`, `:replaced`, or an error.
+/// `{:new, cursor}`, `{:replaced, cursor}`, or an error.
 #[rustler::nif]
 fn local_subscribe<'a>(
     env: Env<'a>,
@@ -82,7 +82,7 @@ fn local_subscribe<'a>(
         return Ok(invalid);
     }
     let subscription = subscription(options)?;
-    Ok(answer(local.hub.subscribe_local(local.id, filter, subscription)).encode(env))
+    Ok(answer(env, &local.hub.subscribe_local(local.id, filter, subscription)))
 }
 
 #[rustler::nif]

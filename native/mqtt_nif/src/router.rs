@@ -6,7 +6,7 @@ use crate::clock;
 use crate::commands::{Invalid, Message};
 use crate::delivery::{Routed, adapted};
 use crate::handle::Handle;
-use crate::routing::{Hub, NotSubscribed};
+use crate::routing::{Added, Hub, NotSubscribed};
 use crate::session::SessionResource;
 use crate::terms::{self, binary, map, name};
 use mqtt_codec::{Publish, Qos, Version, topic};
@@ -50,6 +50,15 @@ struct CursorResource(Cursor);
 #[rustler::resource_impl]
 impl Resource for CursorResource {}
 
+/// The cursor behind a term: one that a call has returned, or how many messages had been retained.
+fn cursor(term: Term<'_>) -> NifResult<Cursor> {
+    if let Ok(stored) = term.decode() {
+        return Ok(Cursor::at_first(stored));
+    }
+    let cursor: ResourceArc<CursorResource> = term.decode()?;
+    Ok(cursor.0.clone())
+}
+
 #[rustler::nif]
 fn router_new(strategy: Atom, messages: usize, bytes: usize) -> ResourceArc<RouterResource> {
     let strategy = if strategy == atoms::sticky() {
@@ -62,7 +71,7 @@ fn router_new(strategy: Atom, messages: usize, bytes: usize) -> ResourceArc<Rout
     ResourceArc::new(RouterResource(Hub::new(strategy, RetainedLimits { messages, bytes })))
 }
 
-/// Subscribes a session: `:new`, `:replaced`, or an error.
+/// Subscribes a session: `{:new, cursor}`, `{:replaced, cursor}`, or an error.
 #[rustler::nif]
 fn router_subscribe<'a>(
     env: Env<'a>,
@@ -78,7 +87,7 @@ fn router_subscribe<'a>(
     let subscription = subscription(options)?;
     let subscribed = router.0.subscribe(session.shared(), env.pid(), filter, shared, subscription);
     Ok(match subscribed {
-        Ok(subscribed) => answer(subscribed).encode(env),
+        Ok(added) => answer(env, &added),
         Err(NotSubscribed::Full) => env.error_tuple(atoms::quota_exceeded()),
         Err(NotSubscribed::TakenOver) => env.error_tuple(atoms::session_taken_over()),
         Err(NotSubscribed::OtherRouter) => env.error_tuple(atoms::other_router()),
@@ -93,11 +102,12 @@ pub(crate) fn check<'a>(env: Env<'a>, filter: &str, shared: bool) -> Result<(), 
         .map_err(|error| env.error_tuple((atoms::invalid(), name(env, error.name()))))
 }
 
-pub(crate) fn answer(subscribed: Subscribed) -> Atom {
-    match subscribed {
+pub(crate) fn answer<'a>(env: Env<'a>, added: &Added) -> Term<'a> {
+    let subscribed = match added.subscribed {
         Subscribed::New => atoms::new(),
         Subscribed::Replaced => atoms::replaced(),
-    }
+    };
+    (subscribed, added.stored).encode(env)
 }
 
 pub(crate) fn subscription(options: Term<'_>) -> NifResult<Subscription> {
@@ -218,9 +228,10 @@ fn router_send_retained<'a>(
     handle: Handle<'a>,
     filter: &'a str,
     options: Term<'a>,
-    cursor: Option<ResourceArc<CursorResource>>,
+    from: Term<'a>,
 ) -> NifResult<Term<'a>> {
     let subscription = subscription(options)?;
+    let cursor = cursor(from)?;
     let connection = handle.connection();
     let now = clock::now();
     let (messages, mut bytes) = {
@@ -231,16 +242,16 @@ fn router_send_retained<'a>(
         (messages.min(LOOKED_AT), connection.output().room() / 2)
     };
     if messages == 0 || bytes == 0 {
-        return Ok((atoms::wait(), cursor).encode(env));
+        return Ok((atoms::wait(), from).encode(env));
     }
     bytes = bytes.min(PAGE);
     let mut found = Vec::new();
-    let cursor = cursor.as_ref().map(|cursor| &cursor.0);
-    let next = router.0.retained().matching_while(filter, cursor, messages, now, |_, message| {
-        found.push(message.clone());
-        bytes = bytes.saturating_sub(message.size());
-        go_on(bytes > 0)
-    });
+    let next =
+        router.0.retained().matching_while(filter, Some(&cursor), messages, now, |_, message| {
+            found.push(message.clone());
+            bytes = bytes.saturating_sub(message.size());
+            go_on(bytes > 0)
+        });
     let mut sender = Sender::new(env, now);
     for message in found {
         let Ok(mut input) = connection.input.lock() else { break };
@@ -248,7 +259,9 @@ fn router_send_retained<'a>(
         // What replaces it is retained before it is sent to this client, which needs these locks. So an older one
         // never comes behind it.
         let topic = message.publish().topic;
-        let Some(message) = router.0.retained().get(topic, now).cloned() else { continue };
+        let Some(message) = router.0.retained().get(topic, Some(&cursor), now).cloned() else {
+            continue;
+        };
         let Ok(properties) = adapted(&message, subscription.identifier.as_slice(), now) else {
             continue;
         };
@@ -276,23 +289,25 @@ fn router_retained<'a>(
     env: Env<'a>,
     router: ResourceArc<RouterResource>,
     filter: &'a str,
-    cursor: Option<ResourceArc<CursorResource>>,
-) -> (Vec<Term<'a>>, Term<'a>) {
+    from: Term<'a>,
+) -> NifResult<(Vec<Term<'a>>, Term<'a>)> {
     let mut found = Vec::new();
     let now = clock::now();
-    let cursor = cursor.as_ref().map(|cursor| &cursor.0);
+    let cursor = if atoms::nil() == from { None } else { Some(cursor(from)?) };
     let mut bytes = PAGE;
-    let next = router.0.retained().matching_while(filter, cursor, LOOKED_AT, now, |_, message| {
+    let retained = router.0.retained();
+    let next = retained.matching_while(filter, cursor.as_ref(), LOOKED_AT, now, |_, message| {
         found.push(message.clone());
         bytes = bytes.saturating_sub(message.size());
         go_on(bytes > 0)
     });
+    drop(retained);
     let found = found.iter().map(|message| message_term(env, message, now)).collect();
     let next = match next {
         None => atoms::done().encode(env),
         Some(next) => ResourceArc::new(CursorResource(next)).encode(env),
     };
-    (found, next)
+    Ok((found, next))
 }
 
 pub(crate) fn message_term<'a>(

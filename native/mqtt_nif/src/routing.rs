@@ -5,7 +5,9 @@
 //! be held; `delivery` then brings it to one after the other without either.
 //!
 //! The lock of the tables, and that of the retained messages, come behind a connection's `input` and behind that of a
-//! session, which a publisher holds while it is found out whom its message goes to. Under them no other is taken.
+//! session, which a publisher holds while it is found out whom its message goes to. That of the retained messages may be taken
+//! under that of the tables, and no other under either: so each message is retained before a subscription is there, or goes
+//! to it, and never both.
 
 use crate::broadcast::Sender;
 use crate::delivery::{Routed, Routing, To};
@@ -82,6 +84,13 @@ fn granted(subscription: Subscription) -> Granted {
         options: SubscriptionOptions { qos, no_local, retain_as_published, retain_handling },
         identifier: identifier.map(NonZeroU32::get),
     }
+}
+
+/// A subscription that was added.
+pub(crate) struct Added {
+    pub(crate) subscribed: Subscribed,
+    /// How many messages had been retained by then. What is later comes because it matches.
+    pub(crate) stored: u64,
 }
 
 /// A subscription that is not added, because of the session.
@@ -175,7 +184,7 @@ impl Hub {
         filter: &str,
         is_shared: bool,
         subscription: Subscription,
-    ) -> Result<Subscribed, NotSubscribed> {
+    ) -> Result<Added, NotSubscribed> {
         let mut shared = lock(session);
         if shared.owner().is_some_and(|owner| owner != caller) {
             return Err(NotSubscribed::TakenOver);
@@ -186,7 +195,8 @@ impl Hub {
         if !shared.session().subscribe(filter, granted(subscription)) {
             return Err(NotSubscribed::Full);
         }
-        Ok(tables.router.subscribe(filter, is_shared, id, subscription))
+        let subscribed = tables.router.subscribe(filter, is_shared, id, subscription);
+        Ok(Added { subscribed, stored: self.retained().stored() })
     }
 
     pub(crate) fn unsubscribe(
@@ -258,8 +268,10 @@ impl Hub {
         id: SubscriberId,
         filter: &str,
         subscription: Subscription,
-    ) -> Subscribed {
-        self.tables_mut().router.subscribe(filter, true, id, subscription)
+    ) -> Added {
+        let mut tables = self.tables_mut();
+        let subscribed = tables.router.subscribe(filter, true, id, subscription);
+        Added { subscribed, stored: self.retained().stored() }
     }
 
     pub(crate) fn unsubscribe_local(&self, id: SubscriberId, filter: &str) -> bool {
@@ -281,12 +293,12 @@ impl Hub {
     ) -> Routed {
         self.received.fetch_add(1, Ordering::Relaxed);
         let mut message = publish.retain.then(|| copy(publish, now));
-        let retained =
-            message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
-        let (deliveries, work) = MATCHES.with_borrow_mut(|matches| {
+        let (retained, deliveries, work) = MATCHES.with_borrow_mut(|matches| {
             let tables = self.tables();
+            let retained =
+                message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
             tables.router.matches(publish.topic, publisher, matches);
-            (tables.deliveries(matches, publish, publisher), matches.work())
+            (retained, tables.deliveries(matches, publish, publisher), matches.work())
         });
         if deliveries.is_empty() {
             let reason = if retained {

@@ -188,22 +188,22 @@ defmodule MQTT.Broker.MessagesTest do
       {one, other} = {Session.new(), Session.new()}
 
       for filter <- ["a", "$share/g/t"],
-          do: :new = Router.subscribe(router, one, filter, %{qos: 1})
+          do: {:new, _} = Router.subscribe(router, one, filter, %{qos: 1})
 
       {:ok, :success, 1} = Router.publish(router, "t", "x", %{qos: 1})
-      :new = Router.subscribe(router, other, "$share/g/t", %{qos: 1})
+      {:new, _} = Router.subscribe(router, other, "$share/g/t", %{qos: 1})
       Session.clear(one)
       assert %{queued: 1} = Session.info(other)
       assert %{subscriptions: 1} = Router.info(router)
       assert {:ok, :no_matching_subscribers, 0} = Router.publish(router, "a", "x", %{qos: 1})
-      assert :new = Router.subscribe(router, one, "a", %{qos: 1})
+      assert {:new, _} = Router.subscribe(router, one, "a", %{qos: 1})
     end
 
     test "to more sessions than one call does reach them all, and are acknowledged in order" do
       {name, port} = broker()
       router = MQTT.Broker.Context.get!(name).router
       sessions = for _ <- 1..3_000, do: Session.new()
-      for session <- sessions, do: :new = Router.subscribe(router, session, "t", %{qos: 1})
+      for session <- sessions, do: {:new, _} = Router.subscribe(router, session, "t", %{qos: 1})
       client = V5.connected(port, "client")
       send_bytes(client, [for(n <- 1..3, do: V5.publish(0x32, "t", n, "#{n}")), <<0xE0, 0>>])
       packets = client |> recv_all() |> V5.packets()

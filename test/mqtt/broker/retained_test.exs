@@ -3,7 +3,7 @@ defmodule MQTT.Broker.RetainedTest do
   import MQTT.Test.Brokers
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
 
-  alias MQTT.{Broker, Message}
+  alias MQTT.{Broker, Message, Router, Session}
   alias MQTT.Test.{V4, V5}
 
   describe "retained messages" do
@@ -124,7 +124,25 @@ defmodule MQTT.Broker.RetainedTest do
       assert [%Message{topic: "a", payload: "y"}] = Enum.to_list(Broker.retained(name, "#"))
     end
 
-    test "never come behind a newer one of their topic" do
+    test "that are newer than a subscription are sent because they match, and not once more" do
+      {router, session} = {Router.new(), Session.new()}
+
+      retain = fn topic, value ->
+        Router.publish(router, topic, value, %{retain: true, qos: 1})
+      end
+
+      retain.("a", "old")
+      retain.("b", "old")
+      {:new, cursor} = Router.subscribe(router, session, "+", %{qos: 1})
+      retain.("b", "new")
+      retain.("c", "new")
+      assert %{queued: 2} = Session.info(session)
+      assert [%Message{topic: "a"}] = router |> Router.retained("+", cursor) |> Enum.to_list()
+      assert {:replaced, cursor} = Router.subscribe(router, session, "+", %{qos: 1})
+      assert [_, _, _] = router |> Router.retained("+", cursor) |> Enum.to_list()
+    end
+
+    test "come once, and never behind a newer one of their topic" do
       {name, port} = broker()
       topics = for n <- 1..200, do: "r/#{n}"
 
@@ -147,7 +165,7 @@ defmodule MQTT.Broker.RetainedTest do
           case MQTT.Packet.decode(recv(client), 4) do
             {:ok, %{type: :publish, topic: topic, payload: payload}, ""} ->
               value = String.to_integer(payload)
-              assert value >= Map.get(values, topic, 0)
+              assert value > Map.get(values, topic, -1)
               Map.put(values, topic, value)
 
             {:ok, %{type: :suback}, ""} ->

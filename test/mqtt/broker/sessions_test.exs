@@ -138,7 +138,7 @@ defmodule MQTT.Broker.SessionsTest do
       sessions =
         for _ <- 1..3000 do
           session = Session.new()
-          :new = Router.subscribe(router, session, "t", %{qos: 2})
+          {:new, _} = Router.subscribe(router, session, "t", %{qos: 2})
           session
         end
 

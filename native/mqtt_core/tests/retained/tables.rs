@@ -33,9 +33,9 @@ fn one_message_a_topic_the_newest_mqtt_3_3_1_5_mqtt_3_3_1_6() {
     let mut retained = retained(&["a", "b"]);
     assert_eq!(retained.store("a", "new", 3, None), Ok(Some("a")));
     assert_eq!((retained.len(), retained.bytes()), (2, 6));
-    assert_eq!(retained.get("a", 0), Some(&"new"));
+    assert_eq!(retained.get("a", None, 0), Some(&"new"));
     assert_eq!(retained.remove("a"), Some("new"));
-    assert_eq!((retained.remove("a"), retained.get("a", 0)), (None, None));
+    assert_eq!((retained.remove("a"), retained.get("a", None, 0)), (None, None));
     assert_eq!((retained.len(), retained.bytes()), (1, 2));
     assert_eq!(retained.remove("b"), Some("b"));
     assert!(retained.is_empty() && retained.bytes() == 0);
@@ -105,9 +105,9 @@ fn what_does_not_fit_is_refused_and_all_stays_as_it_was() {
     assert_eq!(retained.store("c", 3, 0, None), Err(Full));
     assert_eq!(retained.store("a", 4, 10, None), Err(Full));
     assert_eq!(retained.store("a", 4, usize::MAX, None), Err(Full));
-    assert_eq!((retained.get("a", 0), retained.get("a", 5)), (Some(&1), None));
+    assert_eq!((retained.get("a", None, 0), retained.get("a", None, 5)), (Some(&1), None));
     assert_eq!(retained.store("a", 5, 8, None), Ok(Some(1)));
-    assert_eq!((retained.len(), retained.bytes(), retained.get("a", 5)), (2, 19, Some(&5)));
+    assert_eq!((retained.len(), retained.bytes(), retained.get("a", None, 5)), (2, 19, Some(&5)));
     assert_eq!(retained.expire(5, 10), 0);
 }
 
@@ -123,7 +123,7 @@ fn an_expired_message_is_not_sent_mqtt_3_3_2_5() {
         found
     };
     assert_eq!([9, 10, 20].map(|now| found(&retained, now)), ["abcd", "ac", "a"]);
-    assert_eq!((retained.get("b", 9), retained.get("b", 10)), (Some(&()), None));
+    assert_eq!((retained.get("b", None, 9), retained.get("b", None, 10)), (Some(&()), None));
     assert_eq!((retained.len(), retained.bytes()), (4, 8));
     // The expiry of the message that was replaced is no longer that of the topic.
     retained.store("b", (), 1, Some(30)).unwrap();
@@ -133,6 +133,24 @@ fn an_expired_message_is_not_sent_mqtt_3_3_2_5() {
     assert_eq!(retained.expire(30, 0), 0);
     assert_eq!(retained.expire(30, 10), 1);
     assert_eq!((retained.len(), retained.bytes()), (1, 2));
+}
+
+#[test]
+fn what_is_stored_after_a_cursor_was_made_is_left_out() {
+    let mut retained = retained(&["a", "b", "c", "d"]);
+    let mut cursor = Some(Cursor::at_first(retained.stored()));
+    retained.store("b", "b", 1, None).unwrap();
+    retained.store("e", "e", 1, None).unwrap();
+    assert_eq!(retained.get("b", cursor.as_ref(), 0), None);
+    assert_eq!(retained.get("a", cursor.as_ref(), 0), Some(&"a"));
+    let mut found = String::new();
+    while cursor.is_some() {
+        cursor = retained.matching("#", cursor.as_ref(), 1, 0, |topic, _| found.push_str(topic));
+        // However late.
+        retained.store("d", "d", 1, None).unwrap();
+    }
+    assert_eq!(found, "ac");
+    assert_eq!(find(&retained, "#", 1), ["a", "b", "c", "d", "e"]);
 }
 
 #[test]
