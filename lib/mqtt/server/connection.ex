@@ -14,7 +14,7 @@ defmodule MQTT.Server.Connection do
   @behaviour :gen_server
 
   alias MQTT.{Native, Reason, Session, Transport}
-  alias MQTT.Server.{Events, Options, Will, Writer}
+  alias MQTT.Server.{Accepting, Events, Options, Will, Writer}
   alias MQTT.Server.Events.Handler
 
   @max_corked 64
@@ -53,13 +53,6 @@ defmodule MQTT.Server.Connection do
   # asks: whether handle_delivery/4 is called for each message of the session
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
-
-  # Reasons of 0.2.2 that have another name in MQTT 5.0.
-  @rejections %{
-    unacceptable_protocol: :unsupported_protocol_version,
-    identifier_rejected: :client_identifier_not_valid,
-    bad_username_or_password: :bad_user_name_or_password
-  }
 
   @doc "Turns the calling process into the connection of an accepted socket."
   @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
@@ -490,18 +483,11 @@ defmodule MQTT.Server.Connection do
   ## CONNECT
 
   defp connect(params, s) do
-    {params, s} = assign_id(params, s)
+    id = Accepting.assigned_id(params)
+    params = if id, do: %{params | client_id: id}, else: params
     params = Map.merge(params, s.params)
-    s.module.init(s.state, params) |> decided(%{s | params: params})
+    s.module.init(s.state, params) |> decided(%{s | params: params, assigned_id: id})
   end
-
-  # MQTT 5.0 can tell a client which identifier it got [MQTT-3.1.3-7].
-  defp assign_id(%{client_id: "", protocol_version: 5} = params, s) do
-    id = "auto-" <> Base.encode32(:crypto.strong_rand_bytes(15), case: :lower)
-    {%{params | client_id: id}, %{s | assigned_id: id}}
-  end
-
-  defp assign_id(params, s), do: {params, s}
 
   # What init/2 said, and handle_auth/3 until the client is accepted.
   defp decided(result, s) do
@@ -524,20 +510,23 @@ defmodule MQTT.Server.Connection do
   defp decide(other, s), do: {:stop, {:bad_return_value, other}, s}
 
   defp accept(state, actions, s) do
-    {ours, actions} = Enum.split_with(actions, &for_connack?/1)
-    properties = for {:connack, map} <- ours, reduce: %{}, do: (all -> Map.merge(all, map))
-    session = session(List.keyfind(ours, :session, 0), s)
-    will = if List.keymember?(ours, :will, 0), do: Will.new(s.params[:last_will])
+    {%Accepting{asks: asks} = told, actions} = Accepting.split(actions)
+    session = session(told.session, s)
+    will = if told.will, do: Will.new(s.params[:last_will])
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id
-    route = ours |> Enum.find(&(elem(&1, 0) == :router)) |> route()
-    asks = List.keymember?(ours, :deliveries, 0)
     s = %{s | state: state, params: nil, kept: kept, will: will, asks: asks}
 
     s.connection
-    |> Native.connection_accept(session && {session, asks}, clean, id, properties, route)
-    |> said({:connack, properties}, s)
+    |> Native.connection_accept(
+      session && {session, asks},
+      clean,
+      id,
+      told.properties,
+      told.route
+    )
+    |> said({:connack, told.properties}, s)
     |> and_then(&if(asks and session == nil, do: without_session(&1), else: {:noreply, &1}))
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&watch_will/1)
@@ -558,51 +547,24 @@ defmodule MQTT.Server.Connection do
     {:noreply, s}
   end
 
-  defp for_connack?({:connack, properties}) when is_map(properties), do: true
-  defp for_connack?({:session, :new}), do: true
-  defp for_connack?({:session, session}) when is_reference(session), do: true
-  defp for_connack?({:will, :auto}), do: true
-  defp for_connack?({:deliveries, :callbacks}), do: true
-  defp for_connack?({:router, router}) when is_reference(router), do: true
-  defp for_connack?({:router, router, :callbacks}) when is_reference(router), do: true
-
-  defp for_connack?({:router, router, rules}) when is_reference(router) and is_reference(rules),
-    do: true
-
-  defp for_connack?(_action), do: false
-
-  # The router, whether what the client publishes goes there, and what of it may.
-  defp route(nil), do: nil
-  defp route({:router, router}), do: {router, true, nil}
-  defp route({:router, router, :callbacks}), do: {router, false, nil}
-  defp route({:router, router, rules}), do: {router, true, rules}
-
   defp session(nil, _s), do: nil
 
-  defp session({:session, session}, s) do
+  defp session(session, s) do
     session = if session == :new, do: Native.connection_new_session(s.connection), else: session
     Session.put_current(session)
     session
   end
 
-  # The numbers of 0.2.2 are sent as they are, to clients that know them.
-  defp reject(code, s) when is_integer(code) and code in 1..255,
-    do: reject_with(code, true, %{}, s)
-
   defp reject(reason, s) do
-    name = Map.get(@rejections, reason, reason)
+    case Accepting.rejection(reason) do
+      {:ok, code, exact, properties} ->
+        Native.connection_reject(s.connection, code, exact, properties)
+        |> said({:stop, {code, properties}}, s)
+        |> and_then(&{:stop, :normal, &1})
 
-    case Events.reason(name) do
-      {:ok, code, properties} when code >= 0x80 -> reject_with(code, false, properties, s)
-      # No code says it, so nothing does [MQTT-3.2.2-6].
-      _ -> {:stop, reason, s}
+      :error ->
+        {:stop, reason, s}
     end
-  end
-
-  defp reject_with(code, exact, properties, s) do
-    Native.connection_reject(s.connection, code, exact, properties)
-    |> said({:stop, {code, properties}}, s)
-    |> and_then(&{:stop, :normal, &1})
   end
 
   # A packet of its own. What was wrong with it was in what a callback returned.
@@ -622,21 +584,7 @@ defmodule MQTT.Server.Connection do
     %{s | params: %{transport: :tcp, peer: peer, local: local}}
   end
 
-  defp describe(%{io: {:ssl, socket}} = s) do
-    params = %{
-      transport: :ssl,
-      peer: address(:ssl.peername(socket)),
-      local: address(:ssl.sockname(socket))
-    }
-
-    case :ssl.peercert(socket) do
-      {:ok, certificate} -> %{s | params: Map.put(params, :peer_certificate, certificate)}
-      {:error, _} -> %{s | params: params}
-    end
-  end
-
-  defp address({:ok, address}), do: address
-  defp address({:error, _}), do: nil
+  defp describe(%{io: {:ssl, socket}} = s), do: %{s | params: Accepting.describe(socket)}
 
   ## Out
 
