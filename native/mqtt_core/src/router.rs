@@ -42,7 +42,7 @@ mod text;
 mod trie;
 
 pub use choice::Strategy;
-pub use matches::{Match, Matches};
+pub use matches::{Found, Match, Matches};
 
 use core::num::{NonZeroU32, NonZeroU64};
 use entries::Entries;
@@ -235,7 +235,7 @@ impl Router {
         match (few.next(), few.next()) {
             (None, _) => {}
             (Some((id, members)), None) => {
-                matches.take(members, self.left_out(id, members, publisher));
+                matches.add_all(members, self.left_out(id, members, publisher));
             }
             _ => matches.merge(lists.map(|(_, members)| members), publisher),
         }

@@ -3,14 +3,17 @@
 
 use crate::atoms;
 use crate::broadcast::{self, MAX_COST, Sender, Sent};
-use crate::routing::Receiver;
+use crate::routing::{Hub, Receiver};
 use crate::session::lock;
 use crate::{clock, runtime};
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
+use mqtt_core::router::{Found, GroupId, Match};
 use mqtt_core::{Broadcast, Message, Millis};
 use rustler::OwnedEnv;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::Range;
+use std::sync::Arc;
 use tokio::task::yield_now;
 
 /// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
@@ -94,14 +97,41 @@ impl Routing {
 pub(crate) struct Routed {
     /// None if it goes to nobody.
     message: Option<Message>,
+    /// How many it goes to.
+    count: usize,
+    /// Those of them that have been looked up last.
     deliveries: Vec<To>,
-    /// The first of them that is not done.
+    /// The first of these that is not done.
     next: usize,
-    /// What it took to find them.
+    rest: Option<Box<Rest>>,
+    /// What it took to find them, until the call counts it that begins to deliver.
     work: usize,
     /// Whether its publisher is told the reason, when these are done.
     is_answered: bool,
     reason: ReasonCode,
+}
+
+/// Those whom a message goes to that have not been looked up, since they are so many.
+pub(crate) struct Rest {
+    hub: Arc<Hub>,
+    found: Found,
+    left: Range<usize>,
+    /// How often a subscriber had come when they were found.
+    joined: u64,
+}
+
+impl Rest {
+    pub(crate) fn new(hub: Arc<Hub>, found: Found, left: Range<usize>, joined: u64) -> Self {
+        Self { hub, found, left, joined }
+    }
+
+    /// Looks some up, and says whether there were any left.
+    fn look_up(&mut self, publish: &Publish<'_>, deliveries: &mut Vec<To>) -> bool {
+        let Self { hub, found, left, joined } = self;
+        let any = left.start < left.end;
+        left.start += hub.look_up(found, left.start, *joined, publish, deliveries);
+        any
+    }
 }
 
 /// A subscriber that a message goes to.
@@ -117,12 +147,23 @@ pub(crate) struct To {
 impl Routed {
     pub(crate) fn nowhere(publish: &Publish<'_>, reason: ReasonCode) -> Self {
         let is_answered = publish.qos > Qos::AtMostOnce;
-        Self { message: None, deliveries: Vec::new(), next: 0, work: 0, is_answered, reason }
+        Self { reason, ..Self::of(None, Vec::new(), is_answered) }
     }
 
     pub(crate) fn to(message: Message, deliveries: Vec<To>, is_answered: bool) -> Self {
-        let (message, reason) = (Some(message), ReasonCode::SUCCESS);
-        Self { message, deliveries, next: 0, work: 0, is_answered, reason }
+        Self::of(Some(message), deliveries, is_answered)
+    }
+
+    fn of(message: Option<Message>, deliveries: Vec<To>, is_answered: bool) -> Self {
+        let reason = ReasonCode::SUCCESS;
+        let count = deliveries.len();
+        Self { message, count, deliveries, next: 0, rest: None, work: 0, is_answered, reason }
+    }
+
+    /// Has it go to more.
+    pub(crate) fn and(self, rest: Option<Rest>) -> Self {
+        let more = rest.as_ref().map_or(0, |rest| rest.left.len());
+        Self { count: self.count + more, rest: rest.map(Box::new), ..self }
     }
 
     /// Says what it took to find whom it goes to.
@@ -136,19 +177,29 @@ impl Routed {
 
     /// How many it goes to.
     pub(crate) fn len(&self) -> usize {
-        self.deliveries.len()
+        self.count
     }
 
     /// Delivers to as many as a call may, and says whether these were all.
     pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> bool {
+        sender.charge(WORK * std::mem::take(&mut self.work));
         let Some(message) = &self.message else { return true };
         let publish = message.publish();
         let now = sender.now();
         let adapts = message.expires_at().is_some() || message.group().is_some();
         // By QoS and RETAIN.
         let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
-        let alone = self.deliveries.len() == 1;
-        while let Some(to) = self.deliveries.get(self.next) {
+        let alone = self.count == 1;
+        loop {
+            let Some(to) = self.deliveries.get(self.next) else {
+                self.deliveries.clear();
+                self.next = 0;
+                let Some(rest) = &mut self.rest else { return true };
+                if rest.look_up(&publish, &mut self.deliveries) {
+                    continue;
+                }
+                return true;
+            };
             if sender.is_done() {
                 return false;
             }
@@ -175,7 +226,6 @@ impl Routed {
                 to.deliver(&Sent::Shared(broadcast), keep, sender);
             }
         }
-        true
     }
 }
 
@@ -183,6 +233,21 @@ impl Routed {
 const TRIES: usize = 3;
 
 impl To {
+    pub(crate) fn new(
+        receiver: &Receiver,
+        found: Match<'_>,
+        publish: &Publish<'_>,
+        group: Option<GroupId>,
+    ) -> Self {
+        Self {
+            receiver: receiver.clone(),
+            qos: publish.qos.min(found.qos),
+            retain: publish.retain && found.retain_as_published,
+            identifiers: found.identifiers.into(),
+            group: group.map(GroupId::to_number),
+        }
+    }
+
     /// Sends a message to the session's connection, or has the session keep it; or to a process.
     fn deliver(
         &self,

@@ -10,7 +10,7 @@
 //! to it, and never both.
 
 use crate::broadcast::Sender;
-use crate::delivery::{Routed, Routing, To};
+use crate::delivery::{Rest, Routed, Routing, To};
 use crate::local::Local;
 use crate::session::{Shared, SharedSession, lock};
 use mqtt_codec::{
@@ -19,7 +19,7 @@ use mqtt_codec::{
 };
 use mqtt_core::retained::{Retained, RetainedLimits};
 use mqtt_core::router::{
-    GroupId, Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription,
+    Found, GroupId, Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription,
 };
 use mqtt_core::{Granted, Message, Millis, Rules};
 use rustler::LocalPid;
@@ -32,6 +32,8 @@ use std::sync::{
 
 /// Expired messages that are looked for when there is no room for another.
 const EXPIRED: usize = 64;
+/// Subscribers that are looked up at once. It touches the session of each.
+const LOOKED_UP: usize = 256;
 
 thread_local! {
     static MATCHES: RefCell<Matches> = RefCell::default();
@@ -49,10 +51,18 @@ pub(crate) struct Hub {
 pub(crate) struct Tables {
     pub(crate) router: Router,
     /// By their numbers.
-    subscribers: Vec<Option<Receiver>>,
+    subscribers: Vec<Place>,
     free: Vec<u32>,
+    /// How often one has come.
+    joined: u64,
     /// How many are processes.
     locals: usize,
+}
+
+/// Where a subscriber is, and as which of all that have ever come.
+struct Place {
+    receiver: Option<Receiver>,
+    joined: u64,
 }
 
 /// What has subscribed.
@@ -109,6 +119,7 @@ impl Hub {
             router: Router::new(strategy),
             subscribers: Vec::new(),
             free: Vec::new(),
+            joined: 0,
             locals: 0,
         };
         Arc::new(Self {
@@ -286,19 +297,25 @@ impl Hub {
 
     /// Finds whom a message goes to, and retains it if it asks for that.
     pub(crate) fn route(
-        &self,
+        self: &Arc<Self>,
         publish: &Publish<'_>,
         publisher: Option<SubscriberId>,
         now: Millis,
     ) -> Routed {
         self.received.fetch_add(1, Ordering::Relaxed);
         let mut message = publish.retain.then(|| copy(publish, now));
-        let (retained, deliveries, work) = MATCHES.with_borrow_mut(|matches| {
+        let (retained, deliveries, rest, work) = MATCHES.with_borrow_mut(|matches| {
             let tables = self.tables();
             let retained =
                 message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
             tables.router.matches(publish.topic, publisher, matches);
-            (retained, tables.deliveries(matches, publish, publisher), matches.work())
+            let (work, count) = (matches.work(), matches.len());
+            let deliveries = tables.deliveries(matches, publish, publisher);
+            let rest = (count > LOOKED_UP).then(|| {
+                let (hub, found) = (self.clone(), matches.take_found());
+                Rest::new(hub, found, LOOKED_UP..count, tables.joined)
+            });
+            (retained, deliveries, rest, work)
         });
         if deliveries.is_empty() {
             let reason = if retained {
@@ -308,10 +325,32 @@ impl Hub {
             };
             return Routed::nowhere(publish, reason).found_by(work);
         }
-        self.sent.fetch_add(deliveries.len(), Ordering::Relaxed);
         // Most that nobody gets are not copied.
         let message = message.take().unwrap_or_else(|| copy(publish, now));
-        Routed::to(message, deliveries, publish.qos > Qos::AtMostOnce).found_by(work)
+        let is_answered = publish.qos > Qos::AtMostOnce;
+        let routed = Routed::to(message, deliveries, is_answered).and(rest).found_by(work);
+        self.sent.fetch_add(routed.len(), Ordering::Relaxed);
+        routed
+    }
+
+    /// Looks up some more of those whom a message goes to, and says how many. Who has come since they were found has the
+    /// number of one that has left, and is left out.
+    pub(crate) fn look_up(
+        &self,
+        found: &Found,
+        from: usize,
+        joined: u64,
+        publish: &Publish<'_>,
+        deliveries: &mut Vec<To>,
+    ) -> usize {
+        let tables = self.tables();
+        let some = found.iter_from(from).take(LOOKED_UP);
+        let count = some.len();
+        deliveries.extend(some.filter_map(|found| {
+            let place = tables.place(found.subscriber).filter(|place| place.joined <= joined)?;
+            Some(To::new(place.receiver.as_ref()?, found, publish, None))
+        }));
+        count
     }
 
     /// Says whether there is room.
@@ -331,20 +370,22 @@ impl Hub {
 impl Tables {
     fn add(&mut self, receiver: Receiver) -> SubscriberId {
         self.locals += usize::from(matches!(receiver, Receiver::Local(_)));
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.subscribers.push(None);
-            self.subscribers.len() as u32 - 1
-        });
-        if let Some(place) = self.subscribers.get_mut(number as usize) {
-            *place = Some(receiver);
+        self.joined += 1;
+        let new = Place { receiver: Some(receiver), joined: self.joined };
+        if let Some(number) = self.free.pop()
+            && let Some(place) = self.subscribers.get_mut(number as usize)
+        {
+            *place = new;
+            return SubscriberId(number);
         }
-        SubscriberId(number)
+        self.subscribers.push(new);
+        SubscriberId(self.subscribers.len() as u32 - 1)
     }
 
     /// Says how many subscriptions it had.
     fn remove(&mut self, id: SubscriberId) -> usize {
         if let Some(place) = self.subscribers.get_mut(id.0 as usize)
-            && let Some(receiver) = place.take()
+            && let Some(receiver) = place.receiver.take()
         {
             self.locals -= usize::from(matches!(receiver, Receiver::Local(_)));
             self.free.push(id.0);
@@ -352,14 +393,16 @@ impl Tables {
         self.router.remove(id)
     }
 
+    /// The first ones, and all of groups.
     fn deliveries(
         &self,
         matches: &Matches,
         publish: &Publish<'_>,
         publisher: Option<SubscriberId>,
     ) -> Vec<To> {
-        let mut deliveries = Vec::with_capacity(matches.len() + matches.groups().len());
-        deliveries.extend(matches.iter().filter_map(|found| self.to(found, publish, None)));
+        let some = matches.iter().take(LOOKED_UP);
+        let mut deliveries = Vec::with_capacity(some.len() + matches.groups().len());
+        deliveries.extend(some.filter_map(|found| self.to(found, publish, None)));
         let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
         for &group in matches.groups() {
             deliveries.extend(self.to_group(group, key, publish));
@@ -384,18 +427,16 @@ impl Tables {
         self.to(chosen, publish, Some(group))
     }
 
+    fn place(&self, id: SubscriberId) -> Option<&Place> {
+        self.subscribers.get(id.0 as usize)
+    }
+
     fn subscriber(&self, id: SubscriberId) -> Option<&Receiver> {
-        self.subscribers.get(id.0 as usize)?.as_ref()
+        self.place(id)?.receiver.as_ref()
     }
 
     fn to(&self, found: Match<'_>, publish: &Publish<'_>, group: Option<GroupId>) -> Option<To> {
-        Some(To {
-            receiver: self.subscriber(found.subscriber)?.clone(),
-            qos: publish.qos.min(found.qos),
-            retain: publish.retain && found.retain_as_published,
-            identifiers: found.identifiers.into(),
-            group: group.map(GroupId::to_number),
-        })
+        Some(To::new(self.subscriber(found.subscriber)?, found, publish, group))
     }
 }
 

@@ -3,7 +3,7 @@ defmodule MQTT.Broker.MessagesTest do
   import MQTT.Test.Brokers
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
 
-  alias MQTT.{Broker, Router, Session}
+  alias MQTT.{Broker, Native, Router, Session}
   alias MQTT.Test.{V4, V5}
 
   describe "messages" do
@@ -197,6 +197,24 @@ defmodule MQTT.Broker.MessagesTest do
       assert %{subscriptions: 1} = Router.info(router)
       assert {:ok, :no_matching_subscribers, 0} = Router.publish(router, "a", "x", %{qos: 1})
       assert {:new, _} = Router.subscribe(router, one, "a", %{qos: 1})
+    end
+
+    test "to more sessions than one call does do not go to one that comes meanwhile" do
+      router = Router.new()
+      sessions = for _ <- 1..3_000, do: Session.new()
+      for session <- sessions, do: {:new, _} = Router.subscribe(router, session, "t", %{qos: 1})
+      {:more, remaining} = Native.router_publish(router, nil, "t", "x", %{qos: 1})
+      # It has the number of the one that leaves.
+      1 = Router.leave(router, List.last(sessions))
+      late = Session.new()
+      {:new, _} = Router.subscribe(router, late, "other", %{qos: 1})
+      assert {:ok, 0, 3_000} = continue(remaining)
+      assert Enum.map(sessions, &Session.info(&1).queued) == List.duplicate(1, 2_999) ++ [0]
+      assert %{queued: 0} = Session.info(late)
+    end
+
+    defp continue(remaining) do
+      with {:more, remaining} <- Native.router_continue(remaining), do: continue(remaining)
     end
 
     test "to more sessions than one call does reach them all, and are acknowledged in order" do

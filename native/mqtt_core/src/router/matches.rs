@@ -26,11 +26,8 @@ pub struct Match<'a> {
 /// new memory.
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
-    entries: Vec<Entry>,
+    found: Found,
     groups: Vec<GroupId>,
-    /// The identifiers of subscribers with several, one subscriber behind the other.
-    identifiers: Vec<NonZeroU32>,
-    runs: Vec<Run>,
     /// Identifiers with the numbers of their runs.
     unsorted: Vec<(u32, NonZeroU32)>,
     /// The entry of a subscriber, if the generation is this.
@@ -38,6 +35,15 @@ pub struct Matches {
     generation: u32,
     pub(super) filters: Vec<u32>,
     pub(super) front: Front,
+}
+
+/// Subscribers that a message goes to.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    entries: Vec<Entry>,
+    /// The identifiers of subscribers with several, one subscriber behind the other.
+    identifiers: Vec<NonZeroU32>,
+    runs: Vec<Run>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,30 +73,31 @@ impl Matches {
     /// The subscribers, each once.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Match<'_>> {
-        self.entries.iter().map(|entry| Match {
-            subscriber: entry.subscriber,
-            qos: entry.qos,
-            retain_as_published: entry.retain_as_published,
-            identifiers: self.identifiers_of(entry),
-        })
+        self.found.iter_from(0)
     }
 
     /// How many subscribers there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.found.entries.len()
     }
 
     /// Whether there is no subscriber; there may be groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.found.entries.is_empty()
+    }
+
+    /// The subscribers, to be kept. None is left here.
+    #[must_use]
+    pub fn take_found(&mut self) -> Found {
+        core::mem::take(&mut self.found)
     }
 
     /// What it took to find them: the nodes of the tree and the subscriptions that were looked at.
     #[must_use]
     pub fn work(&self) -> usize {
-        1 + self.front.visited + self.entries.len()
+        1 + self.front.visited + self.len()
     }
 
     /// The groups of shared subscriptions, a member of each of which gets the message as well.
@@ -100,10 +107,8 @@ impl Matches {
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.found.clear();
         self.groups.clear();
-        self.identifiers.clear();
-        self.runs.clear();
         self.unsorted.clear();
         self.filters.clear();
     }
@@ -113,10 +118,10 @@ impl Matches {
     }
 
     /// Takes the members of the only filter that matches, but for that at one position.
-    pub(super) fn take(&mut self, members: &[Member], but: Option<usize>) {
+    pub(super) fn add_all(&mut self, members: &[Member], but: Option<usize>) {
         let (before, behind) = members.split_at(but.unwrap_or(members.len()).min(members.len()));
-        self.entries.extend(before.iter().map(Entry::new));
-        self.entries.extend(behind.iter().skip(1).map(Entry::new));
+        self.found.entries.extend(before.iter().map(Entry::new));
+        self.found.entries.extend(behind.iter().skip(1).map(Entry::new));
     }
 
     /// Takes the members of several filters, but for subscriptions with No Local of the publisher
@@ -134,14 +139,14 @@ impl Matches {
             let known = if few { self.search(member.subscriber) } else { self.look_up(member) };
             match known {
                 Some(index) => self.add(index, member),
-                None => self.entries.push(Entry::new(member)),
+                None => self.found.entries.push(Entry::new(member)),
             }
         }
         self.sort_identifiers();
     }
 
     fn search(&self, subscriber: SubscriberId) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.subscriber == subscriber)
+        self.found.entries.iter().position(|entry| entry.subscriber == subscriber)
     }
 
     /// The entry of a subscriber, or the next one becomes it.
@@ -154,7 +159,7 @@ impl Matches {
         if *generation == self.generation {
             return Some(*entry as usize);
         }
-        (*generation, *entry) = (self.generation, self.entries.len() as u32);
+        (*generation, *entry) = (self.generation, self.found.entries.len() as u32);
         None
     }
 
@@ -168,7 +173,8 @@ impl Matches {
 
     /// A further subscription of a subscriber.
     fn add(&mut self, index: usize, member: &Member) {
-        let Some(entry) = self.entries.get_mut(index) else { return };
+        let Found { entries, runs, .. } = &mut self.found;
+        let Some(entry) = entries.get_mut(index) else { return };
         let subscription = &member.subscription;
         entry.qos = entry.qos.max(subscription.qos);
         entry.retain_as_published |= subscription.retain_as_published;
@@ -178,12 +184,12 @@ impl Matches {
             return;
         };
         if entry.run == 0 {
-            self.unsorted.push((self.runs.len() as u32, first));
-            self.runs.push(Run { start: 0, length: 1 });
-            entry.run = self.runs.len() as u32;
+            self.unsorted.push((runs.len() as u32, first));
+            runs.push(Run { start: 0, length: 1 });
+            entry.run = runs.len() as u32;
         }
         self.unsorted.push((entry.run - 1, identifier));
-        if let Some(run) = self.runs.get_mut(entry.run as usize - 1) {
+        if let Some(run) = runs.get_mut(entry.run as usize - 1) {
             run.length += 1;
         }
     }
@@ -191,20 +197,40 @@ impl Matches {
     /// Brings the identifiers of each run together.
     fn sort_identifiers(&mut self) {
         let Some(&(_, any)) = self.unsorted.first() else { return };
+        let Found { identifiers, runs, .. } = &mut self.found;
         let mut start = 0;
-        for run in &mut self.runs {
+        for run in runs.iter_mut() {
             run.start = start;
             start += core::mem::take(&mut run.length);
         }
-        self.identifiers.resize(start, any);
+        identifiers.resize(start, any);
         for &(run, identifier) in &self.unsorted {
-            if let Some(run) = self.runs.get_mut(run as usize)
-                && let Some(slot) = self.identifiers.get_mut(run.start + run.length)
+            if let Some(run) = runs.get_mut(run as usize)
+                && let Some(slot) = identifiers.get_mut(run.start + run.length)
             {
                 *slot = identifier;
                 run.length += 1;
             }
         }
+    }
+}
+
+impl Found {
+    /// The subscribers from that at a position on.
+    #[must_use]
+    pub fn iter_from(&self, position: usize) -> impl ExactSizeIterator<Item = Match<'_>> {
+        self.entries.get(position..).unwrap_or_default().iter().map(|entry| Match {
+            subscriber: entry.subscriber,
+            qos: entry.qos,
+            retain_as_published: entry.retain_as_published,
+            identifiers: self.identifiers_of(entry),
+        })
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.identifiers.clear();
+        self.runs.clear();
     }
 
     fn identifiers_of<'a>(&'a self, entry: &'a Entry) -> &'a [NonZeroU32] {
