@@ -42,9 +42,13 @@ impl SetAliases {
     }
 }
 
-/// The aliases that we have chosen, the least recently used of which makes place for a new one.
+/// The aliases that we have chosen, if the client takes any. Most do not, and cost no more than this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChosenAliases(Option<Box<Choices>>);
+
+/// The least recently used makes place for a new one.
 #[derive(Clone, Debug)]
-pub(crate) struct ChosenAliases {
+struct Choices {
     max: u16,
     hashes: Vec<u64>,
     entries: Vec<Chosen>,
@@ -71,25 +75,39 @@ pub(crate) enum Alias {
 
 impl ChosenAliases {
     pub(crate) fn new(max: u16) -> Self {
-        Self {
+        let choices = || Choices {
             max: max.min(MAX_CHOSEN),
             hashes: Vec::new(),
             entries: Vec::new(),
             uses: 0,
             hasher: RandomState::new(),
-        }
+        };
+        Self((max > 0).then(|| Box::new(choices())))
     }
 
     /// Whether the client takes aliases.
     pub(crate) fn allows_any(&self) -> bool {
-        self.max > 0
+        self.0.is_some()
     }
 
     /// How the topic would go out. [`choose`](Self::choose) has to follow once it does.
     pub(crate) fn look_up(&self, topic: &str) -> Alias {
-        if self.max == 0 || topic.len() > MAX_TOPIC {
-            return Alias::None;
+        match &self.0 {
+            Some(choices) if topic.len() <= MAX_TOPIC => choices.look_up(topic),
+            _ => Alias::None,
         }
+    }
+
+    /// The topic goes out like this.
+    pub(crate) fn choose(&mut self, alias: Alias, topic: &str) {
+        if let Some(choices) = &mut self.0 {
+            choices.choose(alias, topic);
+        }
+    }
+}
+
+impl Choices {
+    fn look_up(&self, topic: &str) -> Alias {
         match self.find(topic) {
             Some(index) => Alias::Known(number(index)),
             None if self.entries.len() < usize::from(self.max) => {
@@ -103,8 +121,7 @@ impl ChosenAliases {
         }
     }
 
-    /// The topic goes out like this.
-    pub(crate) fn choose(&mut self, alias: Alias, topic: &str) {
+    fn choose(&mut self, alias: Alias, topic: &str) {
         self.uses += 1;
         let last_use = self.uses;
         match alias {

@@ -128,7 +128,7 @@ impl Connection {
             quota: 0,
             set_aliases: SetAliases::default(),
             last_alias: 0,
-            chosen_aliases: ChosenAliases::new(0),
+            chosen_aliases: ChosenAliases::default(),
             subscribing: VecDeque::new(),
             scratch: PropertiesBuf::default(),
         }

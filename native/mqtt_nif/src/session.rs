@@ -101,9 +101,8 @@ struct Attached {
 }
 
 /// The session of a connection.
-#[allow(clippy::large_enum_variant, reason = "it lies in a connection, and most are the large one")]
 pub(crate) enum Session {
-    Own(core::Session),
+    Own(Box<core::Session>),
     Shared(SharedSession, u64),
 }
 
@@ -115,7 +114,7 @@ pub(crate) enum Access<'a> {
 
 impl Session {
     pub(crate) fn new(limits: core::SessionLimits) -> Self {
-        Self::Own(core::Session::new(limits))
+        Self::Own(Box::new(core::Session::new(limits)))
     }
 
     /// The session, and whether it still is this connection's.
