@@ -154,7 +154,11 @@ defmodule MQTT.Broker.RetainedTest do
 
       publisher =
         Task.async(fn ->
-          Stream.iterate(1, &(&1 + 1)) |> Enum.find(&(retain.("#{&1}") && stop?()))
+          Stream.iterate(1, &(&1 + 1))
+          |> Enum.find(fn value ->
+            retain.("#{value}")
+            stop?()
+          end)
         end)
 
       for n <- 1..20 do
