@@ -3,7 +3,7 @@
 use crate::atoms;
 use crate::delivery::Routing;
 use crate::packet::properties_map;
-use crate::routing::Route;
+use crate::routing::{Route, Way};
 use crate::terms::{Source, binary, list_of, map, name};
 use mqtt_codec::{
     Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,
@@ -94,6 +94,8 @@ impl<'a> Batch<'a> {
     ) -> (usize, Stop) {
         let mut at = start;
         let mut turns = 0;
+        let mut routing = self.routing.take();
+        let mut way = routing.as_mut().map(|(route, routing)| (Way::new(route), routing));
         // The topic of the last message, which often is that of the next.
         let mut topic: Topic<'a, 'b> = ("", None);
         let stop = loop {
@@ -104,28 +106,34 @@ impl<'a> Batch<'a> {
             let rest = source.bytes().get(at..).unwrap_or_default();
             // Looked at where it lies, as any event is large.
             match &connection.receive(self.now, rest, session, &mut self.output) {
-                Ok(Received::Event(Event::Publish(publish), length)) if self.routing.is_some() => {
-                    at += length;
-                    let secured = self.route(publish, connection);
-                    if secured && publish.qos == Qos::ExactlyOnce {
-                        connection.secure(session);
-                    }
-                    if self.routing.as_ref().is_some_and(|(_, routing)| routing.is_full()) {
-                        break Stop::Full;
-                    }
-                }
-                // Alone it is answered here, and behind other events by the owner, in its turn.
-                Ok(Received::Event(Event::Pingreq, length)) if self.is_empty() => {
-                    connection.pingresp(&mut self.output);
-                    at += length;
-                }
                 Ok(Received::Event(event, length)) => {
-                    let event = self.event(event, connection, &mut topic, source);
-                    self.events.push(event.as_c_arg());
                     at += length;
-                    // A message behind it must not overtake it.
-                    if self.routing.is_some() {
-                        break Stop::Full;
+                    match (event, &mut way) {
+                        (Event::Publish(publish), Some((way, routing))) => {
+                            let publish = with_topic(publish, connection);
+                            let secured = way.take(&publish, self.now, routing);
+                            if secured && publish.qos == Qos::ExactlyOnce {
+                                connection.secure(session);
+                            }
+                            if routing.is_full() {
+                                break Stop::Full;
+                            }
+                        }
+                        // Alone it is answered here, and behind other events by the owner, in its turn.
+                        (Event::Pingreq, way)
+                            if self.events.is_empty()
+                                && way.as_ref().is_none_or(|(_, routing)| routing.is_empty()) =>
+                        {
+                            connection.pingresp(&mut self.output);
+                        }
+                        (event, way) => {
+                            let event = self.event(event, connection, &mut topic, source);
+                            self.events.push(event.as_c_arg());
+                            // A message behind it must not overtake it.
+                            if way.is_some() {
+                                break Stop::Full;
+                            }
+                        }
                     }
                 }
                 Ok(Received::Incomplete(length)) => break Stop::Incomplete(*length),
@@ -135,16 +143,10 @@ impl<'a> Batch<'a> {
                 Err(close) => break Stop::Close(*close),
             }
         };
+        drop(way);
+        self.routing = routing;
         self.size += at - start;
         (at, stop)
-    }
-
-    /// Has a message go its way, and says whether it does.
-    fn route(&mut self, publish: &Publish<'_>, connection: &Connection) -> bool {
-        let Some((route, routing)) = &mut self.routing else { return false };
-        let aliased = publish.topic.is_empty();
-        let topic = if aliased { connection.aliased_topic() } else { publish.topic };
-        route.take(&Publish { topic, ..*publish }, self.now, routing)
     }
 
     /// Whether nothing waits for an answer.
@@ -268,6 +270,12 @@ impl<'a> Batch<'a> {
             None => make(),
         }
     }
+}
+
+/// A message with the topic that its alias stands for, if it has none.
+fn with_topic<'a>(publish: &Publish<'a>, connection: &'a Connection) -> Publish<'a> {
+    let topic = if publish.topic.is_empty() { connection.aliased_topic() } else { publish.topic };
+    Publish { topic, ..*publish }
 }
 
 /// A map with another value for a key that it has.

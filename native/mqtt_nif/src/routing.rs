@@ -32,6 +32,9 @@ use std::sync::{
 
 /// Expired messages that are looked for when there is no room for another.
 const EXPIRED: usize = 64;
+/// Messages of a read for which the tables stay locked. Taking a lock that all schedulers share costs more than finding
+/// out that nobody gets a message, and who subscribes waits for it.
+const LOCKED: usize = 64;
 /// Subscribers that are looked up at once. It touches the session of each.
 const LOOKED_UP: usize = 256;
 
@@ -302,12 +305,27 @@ impl Hub {
         publisher: Option<SubscriberId>,
         now: Millis,
     ) -> Routed {
-        self.received.fetch_add(1, Ordering::Relaxed);
+        let routed = self.route_by(&self.tables(), publish, publisher, now);
+        self.count(1, routed.len());
+        routed
+    }
+
+    fn count(&self, received: usize, sent: usize) {
+        self.received.fetch_add(received, Ordering::Relaxed);
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    fn route_by(
+        self: &Arc<Self>,
+        tables: &Tables,
+        publish: &Publish<'_>,
+        publisher: Option<SubscriberId>,
+        now: Millis,
+    ) -> Routed {
         let mut message = publish.retain.then(|| copy(publish, now));
-        let (retained, deliveries, rest, work) = MATCHES.with_borrow_mut(|matches| {
-            let tables = self.tables();
-            let retained =
-                message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
+        let retained =
+            message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
+        let (deliveries, rest, work) = MATCHES.with_borrow_mut(|matches| {
             tables.router.matches(publish.topic, publisher, matches);
             let (work, count) = (matches.work(), matches.len());
             let deliveries = tables.deliveries(matches, publish, publisher);
@@ -315,7 +333,7 @@ impl Hub {
                 let (hub, found) = (self.clone(), matches.take_found());
                 Rest::new(hub, found, LOOKED_UP..count, tables.joined)
             });
-            (retained, deliveries, rest, work)
+            (deliveries, rest, work)
         });
         if deliveries.is_empty() {
             let reason = if retained {
@@ -328,9 +346,7 @@ impl Hub {
         // Most that nobody gets are not copied.
         let message = message.take().unwrap_or_else(|| copy(publish, now));
         let is_answered = publish.qos > Qos::AtMostOnce;
-        let routed = Routed::to(message, deliveries, is_answered).and(rest).found_by(work);
-        self.sent.fetch_add(routed.len(), Ordering::Relaxed);
-        routed
+        Routed::to(message, deliveries, is_answered).and(rest).found_by(work)
     }
 
     /// Looks up some more of those whom a message goes to, and says how many. Who has come since they were found has the
@@ -465,14 +481,52 @@ pub(crate) struct Route {
     rules: Option<Rules>,
 }
 
-impl Route {
+/// It, for the messages of one read.
+pub(crate) struct Way<'r> {
+    route: &'r Route,
+    tables: Option<RwLockReadGuard<'r, Tables>>,
+    /// For how many more messages these stay locked.
+    left: usize,
+    received: usize,
+    sent: usize,
+}
+
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        if self.received > 0 {
+            self.route.hub.count(self.received, self.sent);
+        }
+    }
+}
+
+impl<'r> Way<'r> {
+    pub(crate) fn new(route: &'r Route) -> Self {
+        Self { route, tables: None, left: 0, received: 0, sent: 0 }
+    }
+
     /// Takes a message of the client, with its topic, and says whether it was not refused.
-    pub(crate) fn take(&self, publish: &Publish<'_>, now: Millis, routing: &mut Routing) -> bool {
-        let allowed = self.rules.as_ref().is_none_or(|rules| rules.may_publish(publish.topic));
+    pub(crate) fn take(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Millis,
+        routing: &mut Routing,
+    ) -> bool {
+        let Route { hub, publisher, rules } = self.route;
+        let allowed = rules.as_ref().is_none_or(|rules| rules.may_publish(publish.topic));
         let routed = if !allowed || is_reserved(publish.topic) {
             Routed::nowhere(publish, ReasonCode::NOT_AUTHORIZED)
         } else {
-            self.hub.route(publish, Some(self.publisher), now)
+            if self.left == 0 {
+                // Whoever waits to write has its turn.
+                self.tables = None;
+                self.left = LOCKED;
+            }
+            self.left -= 1;
+            let tables = self.tables.get_or_insert_with(|| hub.tables());
+            let routed = hub.route_by(tables, publish, Some(*publisher), now);
+            self.received += 1;
+            self.sent += routed.len();
+            routed
         };
         let refused = routed.reason().is_error();
         routing.push(routed, publish.topic.len() + publish.payload.len());
