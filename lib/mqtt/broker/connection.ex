@@ -11,11 +11,12 @@ defmodule MQTT.Broker.Connection do
   @retry 20
 
   @enforce_keys [:context, :client, :shared]
-  defstruct @enforce_keys ++ [session: nil, rules: nil, retained: []]
+  defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
 
   # shared: whether the client knows shared subscriptions
   # rules: of the ACL file, if there is one
   # retained: {filter, options, cursor} of the subscriptions that what is retained is being sent for
+  # retained_due: whether a message that goes on with these is on its way, of which there is one at most
 
   @impl true
   def init(name, params) do
@@ -347,8 +348,8 @@ defmodule MQTT.Broker.Connection do
 
   # Behind SUBACK, and one subscription after the other.
   defp send_retained(filter, options, cursor, s) do
-    if s.retained == [], do: send(self(), {__MODULE__, :retained})
-    %{s | retained: s.retained ++ [{filter, options, cursor}]}
+    unless s.retained_due, do: send(self(), {__MODULE__, :retained})
+    %{s | retained: s.retained ++ [{filter, options, cursor}], retained_due: true}
   end
 
   defp forget_retained(filter, s),
@@ -357,7 +358,8 @@ defmodule MQTT.Broker.Connection do
   ## Processes
 
   @impl true
-  def handle_info({__MODULE__, :retained}, %{retained: []} = s), do: {:ok, s}
+  def handle_info({__MODULE__, :retained}, %{retained: []} = s),
+    do: {:ok, %{s | retained_due: false}}
 
   def handle_info({__MODULE__, :retained} = again, s) do
     [{filter, options, cursor} | others] = s.retained
@@ -366,7 +368,7 @@ defmodule MQTT.Broker.Connection do
     case Router.send_retained(s.context.router, connection, filter, options, cursor) do
       :done ->
         if others != [], do: send(self(), again)
-        {:ok, %{s | retained: others}}
+        {:ok, %{s | retained: others, retained_due: others != []}}
 
       {:more, cursor} ->
         send(self(), again)

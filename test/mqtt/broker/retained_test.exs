@@ -72,6 +72,32 @@ defmodule MQTT.Broker.RetainedTest do
       end
     end
 
+    test "are looked for once at a time, however often a client subscribes" do
+      {name, port} = broker()
+      for t <- ["a", "b"], do: Broker.publish(name, t, "x", %{qos: 1, retain: true})
+      client = V5.connected(port, "client", 0x02, [], <<0x21, 1::16>>)
+      for n <- 1..200, do: send_bytes(client, V5.subscribe(n, [{"+", 1}]))
+      # One is sent, and not acknowledged.
+      packets = for _ <- 1..201, do: V5.recv_packet(client)
+      assert Enum.count(packets, &(elem(&1, 0) == :publish)) == 1
+      [pid] = for %{client_id: "client", pid: pid} <- Broker.clients(name), do: pid
+      # Calls of send_retained that come within ten of its intervals.
+      :erlang.trace(pid, true, [:receive])
+      _ = assert_open(client)
+      receive after: (200 -> :ok)
+      :erlang.trace(pid, false, [:receive])
+      assert due(0) in 1..20
+    end
+
+    defp due(count) do
+      receive do
+        {:trace, _, :receive, {MQTT.Broker.Connection, :retained}} -> due(count + 1)
+        {:trace, _, :receive, _} -> due(count)
+      after
+        0 -> count
+      end
+    end
+
     test "that are large are all sent to a client that reads slowly" do
       {name, port} = broker(max_queue_bytes: 100_000)
       payload = :crypto.strong_rand_bytes(20_000)
