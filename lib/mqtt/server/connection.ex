@@ -210,7 +210,7 @@ defmodule MQTT.Server.Connection do
   @impl true
   def handle_continue(:kept, %{kept: []} = s) do
     # Most clients are silent now. What CONNECT took is given back before many others have come.
-    with {:noreply, s} <- read(s), do: {:noreply, s, :hibernate}
+    with {:noreply, s} <- s |> read() |> and_then(&ask/1), do: {:noreply, s, :hibernate}
   end
 
   def handle_continue(:kept, %{kept: [message | kept]} = s) do
@@ -640,6 +640,9 @@ defmodule MQTT.Server.Connection do
   defp flush(%{corked: {commands, _, _, ours?, refs}} = s, alone) do
     s = %{s | corked: Events.none(), refs: remember(refs, s.refs)}
     commands = Enum.reverse(commands)
+
+    # What they have put into the session waits for handle_delivery/4, but not within this callback.
+    if s.asks, do: send(self(), {:"$mqtt", :session})
     if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
   end
 
