@@ -3,7 +3,7 @@
 use crate::atoms;
 use crate::delivery::Routing;
 use crate::packet::properties_map;
-use crate::routing::{Route, Way};
+use crate::route::{Route, Way};
 use crate::terms::{Source, binary, list_of, map, name};
 use mqtt_codec::{
     Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,

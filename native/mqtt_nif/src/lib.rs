@@ -36,6 +36,7 @@ mod packet;
 mod packet_encode;
 mod record;
 mod record_encode;
+mod route;
 mod router;
 mod routing;
 mod runtime;

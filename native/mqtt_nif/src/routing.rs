@@ -12,6 +12,7 @@
 use crate::broadcast::Sender;
 use crate::delivery::{Rest, Routed, Routing, To};
 use crate::local::Local;
+use crate::route::Route;
 use crate::session::{Shared, SharedSession, lock};
 use mqtt_codec::{
     PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode, RetainHandling,
@@ -32,9 +33,6 @@ use std::sync::{
 
 /// Expired messages that are looked for when there is no room for another.
 const EXPIRED: usize = 64;
-/// Messages of a read for which the tables stay locked. Taking a lock that all schedulers share costs more than finding
-/// out that nobody gets a message, and who subscribes waits for it.
-const LOCKED: usize = 64;
 /// Subscribers that are looked up at once. It touches the session of each.
 const LOOKED_UP: usize = 256;
 
@@ -187,7 +185,7 @@ impl Hub {
             let passed_on = left.into_iter().filter_map(|message| tables.pass_on(message));
             routing.extend(passed_on);
         }
-        Some(Route { hub: self.clone(), publisher, rules })
+        Some(Route::new(self.clone(), publisher, rules))
     }
 
     /// Subscribes a session, for the process of its connection if it has one.
@@ -310,12 +308,13 @@ impl Hub {
         routed
     }
 
-    fn count(&self, received: usize, sent: usize) {
+    pub(crate) fn count(&self, received: usize, sent: usize) {
         self.received.fetch_add(received, Ordering::Relaxed);
         self.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
-    fn route_by(
+    /// As [`route`](Self::route), with the tables locked, and not counted.
+    pub(crate) fn route_by(
         self: &Arc<Self>,
         tables: &Tables,
         publish: &Publish<'_>,
@@ -470,72 +469,4 @@ fn copy(publish: &Publish<'_>, now: Millis) -> Message {
         }
     }
     Message::new(&Publish { properties: properties.as_properties(), ..plain }, 0, now)
-}
-
-/// Where what a client publishes goes.
-#[derive(Clone)]
-pub(crate) struct Route {
-    hub: Arc<Hub>,
-    publisher: SubscriberId,
-    /// What the client may publish, if not everything.
-    rules: Option<Rules>,
-}
-
-/// It, for the messages of one read.
-pub(crate) struct Way<'r> {
-    route: &'r Route,
-    tables: Option<RwLockReadGuard<'r, Tables>>,
-    /// For how many more messages these stay locked.
-    left: usize,
-    received: usize,
-    sent: usize,
-}
-
-impl Drop for Way<'_> {
-    fn drop(&mut self) {
-        if self.received > 0 {
-            self.route.hub.count(self.received, self.sent);
-        }
-    }
-}
-
-impl<'r> Way<'r> {
-    pub(crate) fn new(route: &'r Route) -> Self {
-        Self { route, tables: None, left: 0, received: 0, sent: 0 }
-    }
-
-    /// Takes a message of the client, with its topic, and says whether it was not refused.
-    pub(crate) fn take(
-        &mut self,
-        publish: &Publish<'_>,
-        now: Millis,
-        routing: &mut Routing,
-    ) -> bool {
-        let Route { hub, publisher, rules } = self.route;
-        let allowed = rules.as_ref().is_none_or(|rules| rules.may_publish(publish.topic));
-        let routed = if !allowed || is_reserved(publish.topic) {
-            Routed::nowhere(publish, ReasonCode::NOT_AUTHORIZED)
-        } else {
-            if self.left == 0 {
-                // Whoever waits to write has its turn.
-                self.tables = None;
-                self.left = LOCKED;
-            }
-            self.left -= 1;
-            let tables = self.tables.get_or_insert_with(|| hub.tables());
-            let routed = hub.route_by(tables, publish, Some(*publisher), now);
-            self.received += 1;
-            self.sent += routed.len();
-            routed
-        };
-        let refused = routed.reason().is_error();
-        routing.push(routed, publish.topic.len() + publish.payload.len());
-        !refused
-    }
-}
-
-/// Whether clients may not publish to the topic: what is the server's, and what before MQTT 5.0 could be
-/// taken for a shared subscription's filter.
-pub(crate) fn is_reserved(topic: &str) -> bool {
-    topic == "$SYS" || topic.starts_with("$SYS/") || topic.starts_with("$share/")
 }
