@@ -203,6 +203,62 @@ defmodule MQTT.SessionTest do
     assert {:error, :invalid} = Session.import(binary_part(stored, 0, byte_size(stored) - 1))
   end
 
+  describe "a callback that answers when its client is back already" do
+    # The first message's callback waits for `:go`, and publishes then.
+    defp slow do
+      fn _topic, message, _opts, state ->
+        if message == "slow" do
+          receive do: (:go -> :ok)
+          {:ok, state, {:publish, "late", "", %{qos: 1}}}
+        else
+          {:ok, state}
+        end
+      end
+    end
+
+    defp open_slow(session) do
+      {port, opts} = serve_session(:tcp, session, %{handle_publish: slow()})
+      client = resume(port, opts, 0)
+      assert_receive {:init, pid, _}
+      send_bytes(client, <<0x34, 9, 1::16, "a", 7::16, "slow">>)
+      assert_receive {:handle_publish, _}
+      {port, opts, pid}
+    end
+
+    defp go(pid) do
+      ref = Process.monitor(pid)
+      send(pid, :go)
+      assert_receive {:DOWN, ^ref, _, _, _}
+    end
+
+    test "takes no other message for its own [MQTT-4.3.3-12]" do
+      {port, opts, pid} = open_slow(Session.new())
+      # It sends it again, with what the callback answers at once.
+      client = resume(port, opts, 1)
+      send_bytes(client, <<0x3C, 7, 1::16, "a", 7::16, "it">>)
+      assert recv(client) == <<0x50, 2, 7::16>>
+      send_bytes(client, <<0x62, 2, 7::16>>)
+      assert recv(client) == <<0x70, 2, 7::16>>
+      go(pid)
+      assert <<0x32, _, 4::16, "late", _::16>> = recv(client)
+      send_bytes(client, <<0x34, 8, 1::16, "a", 7::16, "new">>)
+      assert recv(client) == <<0x50, 2, 7::16>>
+      assert_receive {:handle_publish, ["a", "it", _]}
+      assert_receive {:handle_publish, ["a", "new", _]}
+    end
+
+    test "says nothing to a session that has begun anew" do
+      session = Session.new()
+      {port, opts, pid} = open_slow(session)
+      client = connect(port, opts)
+      go(pid)
+      send_bytes(client, <<0x34, 8, 1::16, "a", 7::16, "new">>)
+      assert recv(client) == <<0x50, 2, 7::16>>
+      assert_receive {:handle_publish, ["a", "new", _]}
+      assert %{queued: 0, inflight: 0} = Session.info(session)
+    end
+  end
+
   describe "what comes in one segment with the end" do
     @disconnect <<0xE0, 0>>
 

@@ -185,6 +185,7 @@ impl Connection {
             self.check_fits(&Packet::Connack(connack))?;
         }
         connack.session_present = session.begin(clean) && version > Version::V3_1;
+        self.number = session.connections;
         Packet::Connack(connack).encode(version, output)?;
         session.expiry_interval = match version {
             Version::V5 => self.features.session_expiry_interval,

@@ -28,6 +28,8 @@ pub struct Connection {
     pub(crate) features: Features,
     /// The authentication that goes on beside an accepted connection.
     pub(crate) authentication: Authentication,
+    /// How many connections had begun with the session, with this one.
+    pub(crate) number: u64,
     /// Messages of QoS 1 and 2 that the application has not answered, in their order.
     pub(crate) unanswered: VecDeque<(PacketId, Qos)>,
     /// How many messages of QoS 1 and 2 of this connection are not complete.
@@ -123,6 +125,7 @@ impl Connection {
             peer: Peer::default(),
             features: Features::default(),
             authentication: Authentication::Idle,
+            number: 0,
             unanswered: VecDeque::new(),
             incoming: 0,
             quota: 0,
@@ -297,6 +300,12 @@ impl Connection {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.state == State::Connected
+    }
+
+    /// Whether the session has begun anew since, so that nothing of this connection belongs into it.
+    #[must_use]
+    pub const fn is_before(&self, session: &Session) -> bool {
+        self.number < session.since
     }
 
     /// Whether the client takes a packet of this size [MQTT-3.1.2-24].

@@ -37,7 +37,7 @@ impl Connection {
                         self.resolve_alias(publish)?;
                         return Ok(Received::Handled(length));
                     }
-                    None => {}
+                    Some(ReceivedId::Abandoned) | None => {}
                 }
             }
             let is_5 = self.version() >= Version::V5;
@@ -131,15 +131,10 @@ impl Connection {
         self.unanswered.pop_front();
         if qos == Qos::AtLeastOnce {
             self.incoming = self.incoming.saturating_sub(1);
-        } else if self.version() >= Version::V5 && reason.is_error() {
-            session.received.remove(&id);
-            self.incoming = self.incoming.saturating_sub(1);
         } else {
-            match session.received.get_mut(&id) {
-                Some(received) => *received = ReceivedId::Recorded,
-                // Another connection has begun with the session meanwhile.
-                None => drop(session.received.insert(id, ReceivedId::Recorded)),
-            }
+            let refused = self.version() >= Version::V5 && reason.is_error();
+            self.incoming = self.incoming.saturating_sub(u16::from(refused));
+            session.answered(id, self.number, refused);
         }
         Ok(())
     }
@@ -159,7 +154,7 @@ impl Connection {
                 self.incoming = self.incoming.saturating_sub(1);
                 ReasonCode::SUCCESS
             }
-            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            Some(ReceivedId::Abandoned) | None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
         if reason == ReasonCode::SUCCESS {
             put_success(PacketType::Pubcomp, ack.packet_id, output);

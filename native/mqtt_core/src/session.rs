@@ -126,6 +126,9 @@ pub struct Session {
     /// Packet identifiers of messages of QoS 2 from the client, until it has released them
     /// [MQTT-4.3.3-10].
     pub(crate) received: IdMap<Received>,
+    /// How many connections have begun with it, and from which on it is the session that it is now.
+    pub(crate) connections: u64,
+    pub(crate) since: u64,
     /// What has become of messages with a reference, to be told.
     deliveries: VecDeque<(u64, Delivery)>,
     pub(crate) dropped: usize,
@@ -158,6 +161,9 @@ pub(crate) enum Received {
     Secured,
     /// PUBREC was sent.
     Recorded,
+    /// The connection before this one ended before the application had answered. It may yet, but to the client this is
+    /// as none.
+    Abandoned,
 }
 
 /// What an acknowledgement from the client means.
@@ -203,6 +209,8 @@ impl Session {
             next: 0,
             last: None,
             received: IdMap::default(),
+            connections: 0,
+            since: 0,
             deliveries: VecDeque::new(),
             dropped: 0,
             subscriptions: None,
@@ -245,7 +253,7 @@ impl Session {
     /// Messages of QoS 2 from the client that it has not released.
     #[must_use]
     pub fn unreleased(&self) -> usize {
-        self.received.len()
+        self.received.values().filter(|received| **received != Received::Abandoned).count()
     }
 
     /// Messages that were not sent.
@@ -448,11 +456,15 @@ impl Session {
         if clean {
             self.clear();
         }
+        self.connections += 1;
         let known = std::mem::replace(&mut self.used, true);
         self.received.retain(|_, received| {
-            let gone = *received == Received::Pending;
-            *received = Received::Recorded;
-            !gone
+            let before = *received;
+            *received = match before {
+                Received::Pending => Received::Abandoned,
+                _ => Received::Recorded,
+            };
+            before != Received::Abandoned
         });
         let mut order: Vec<(u64, PacketId)> = Vec::with_capacity(self.under_way);
         for (slot, id) in self.slots.iter().zip(1..=u16::MAX) {
@@ -466,6 +478,23 @@ impl Session {
         self.resend = order.into_iter().map(|(_, id)| id).collect();
         self.earlier = self.resend.iter().copied().collect();
         known
+    }
+
+    /// The application has answered a message of QoS 2 that came over the connection of that number. If another one has
+    /// begun since, the client may have sent it again, and then that is what counts; or another message with its
+    /// identifier, which it is not to be taken for.
+    pub(crate) fn answered(&mut self, id: PacketId, number: u64, refused: bool) {
+        let Some(received) = self.received.get_mut(&id) else { return };
+        let is_it = match self.connections.checked_sub(number) {
+            Some(0) => true,
+            Some(1) => *received == Received::Abandoned,
+            _ => false,
+        };
+        if is_it && refused {
+            self.received.remove(&id);
+        } else if is_it {
+            *received = Received::Recorded;
+        }
     }
 
     /// Forgets everything but its limits [MQTT-3.1.2-4], in MQTT 3.1.1 [MQTT-3.1.2-6].
@@ -489,7 +518,9 @@ impl Session {
         }
         let fresh = Self { asking, ..Self::new(self.limits) };
         let subscriptions = self.subscriptions.is_some().then(BTreeMap::new);
-        *self = Self { subscriptions, deliveries, dropped, next: self.next, ..fresh };
+        let (next, connections) = (self.next, self.connections);
+        let since = connections + 1;
+        *self = Self { subscriptions, deliveries, dropped, next, connections, since, ..fresh };
     }
 
     /// Gives back memory that a burst of messages took. The next burst takes it again, so this is for

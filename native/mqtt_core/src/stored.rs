@@ -45,7 +45,8 @@ impl Session {
         for message in &self.queue {
             put_message(message, now, &mut bytes);
         }
-        let recorded = || self.received.iter().filter(|(_, state)| **state != Received::Pending);
+        let has = |state| matches!(state, Received::Secured | Received::Recorded);
+        let recorded = || self.received.iter().filter(|(_, state)| has(**state));
         put_length(recorded().count(), &mut bytes);
         for (id, _) in recorded() {
             bytes.put_u16(id.get());

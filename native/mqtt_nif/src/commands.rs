@@ -184,13 +184,17 @@ pub(crate) fn run<'a>(
 
 /// Carries out what a list of commands does to the session, where there is no connection any more to
 /// write to: it has ended, or another one has the session. Messages of QoS 1 and 2 wait for the next,
-/// and what the application has answered is not given to it again. Gives an error for a bad command.
+/// and what the application has answered is not given to it again. Of a session that has begun anew it is none of the
+/// business. Gives an error for a bad command.
 pub(crate) fn run_late<'a>(
     state: &mut core::Connection,
     session: &mut Access<'_>,
     commands: Term<'a>,
     env: Env<'a>,
 ) -> Option<Term<'a>> {
+    if state.is_before(session) {
+        return None;
+    }
     let mut cork = Cork::new();
     let now = clock::now();
     let call = Call { now, slow_peer: SlowPeer::Block, admission: Admission::Send };

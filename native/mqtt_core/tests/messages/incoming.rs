@@ -2,7 +2,7 @@
 
 use crate::support::{CONNECT, Server, connect_5};
 use mqtt_codec::ReasonCode;
-use mqtt_core::{CommandError, Config, Received, Violation};
+use mqtt_core::{CommandError, Config, Connection, Received, Violation};
 
 /// Messages of topic `t` and without payload, and acknowledgements, all with packet identifier 7.
 const QOS_1: &[u8] = &[0x32, 5, 0, 1, b't', 0, 7];
@@ -121,6 +121,66 @@ fn an_answer_after_the_connection_has_ended_counts() {
     server.acknowledge(ReasonCode::SUCCESS, &[]);
     server.reconnect(CONNECT, false);
     assert_eq!(server.handled(QOS_2_AGAIN), PUBREC);
+}
+
+/// The connection that was there before, with its message `QOS_2`, when the client is back.
+fn abandoned(server: &mut Server, connect: &[u8], message: &[u8]) -> Connection {
+    server.message(message);
+    let next = Connection::new(Config::default(), 0);
+    let before = std::mem::replace(&mut server.connection, next);
+    server.event(connect);
+    server.accept(false, &[]);
+    before
+}
+
+fn answers_late(server: &mut Server, mut before: Connection, reason: ReasonCode) {
+    let (session, properties) = (&mut server.session, mqtt_codec::Properties::EMPTY);
+    before.acknowledge(reason, properties, session, &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_late_answer_is_about_the_message_of_then_mqtt_4_3_3_10() {
+    let mut server = Server::v3();
+    let before = abandoned(&mut server, CONNECT, QOS_2);
+    assert_eq!(server.session.unreleased(), 0);
+    answers_late(&mut server, before, ReasonCode::SUCCESS);
+    assert_eq!(server.session.unreleased(), 1);
+    assert_eq!(server.handled(QOS_2_AGAIN), PUBREC);
+    assert_eq!(server.handled(PUBREL), PUBCOMP);
+    server.message(QOS_2);
+}
+
+#[test]
+fn a_late_answer_is_not_about_a_message_that_came_since_mqtt_4_3_3_12() {
+    // The one of then was sent again, and is complete.
+    let mut server = Server::v3();
+    let before = abandoned(&mut server, CONNECT, QOS_2);
+    server.message(QOS_2_AGAIN);
+    server.acknowledge(ReasonCode::SUCCESS, &[]);
+    assert_eq!(server.handled(PUBREL), PUBCOMP);
+    answers_late(&mut server, before, ReasonCode::SUCCESS);
+    server.message(QOS_2);
+
+    // The session begins anew, or another connection comes between.
+    for clean in [true, false] {
+        let mut server = Server::v3();
+        let before = abandoned(&mut server, CONNECT, QOS_2);
+        server.reconnect(CONNECT, clean);
+        answers_late(&mut server, before, ReasonCode::SUCCESS);
+        server.message(QOS_2);
+    }
+}
+
+#[test]
+fn a_late_refusal_takes_back_only_what_it_is_about_mqtt_4_3_3_9() {
+    let mut server = Server::v5(&[]);
+    let before = abandoned(&mut server, &connect_5(&[]), QOS_2_V5);
+    let mut again = QOS_2_V5.to_vec();
+    again[0] = 0x3C;
+    server.message(&again);
+    server.acknowledge(ReasonCode::SUCCESS, &[]);
+    answers_late(&mut server, before, ReasonCode::NOT_AUTHORIZED);
+    assert_eq!(server.handled(&again), PUBREC);
 }
 
 #[test]
