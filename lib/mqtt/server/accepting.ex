@@ -84,6 +84,20 @@ defmodule MQTT.Server.Accepting do
 
   defp ours?(_action), do: false
 
+  @doc "Whether the handler can have what it asked for."
+  @spec check(t, Events.Handler.t()) :: :ok | {:error, {Exception.t(), list}}
+  def check(%{asks: false}, _handler), do: :ok
+
+  def check(%{session: nil}, _handler), do: bad_deliveries("it needs a session")
+
+  def check(_accepting, handler) do
+    if :handle_delivery in handler.optional,
+      do: :ok,
+      else: bad_deliveries("there is no handle_delivery/4")
+  end
+
+  defp bad_deliveries(why), do: {:error, Events.bad_action({:deliveries, :callbacks}, why)}
+
   defp route(nil), do: nil
   defp route({:router, router}), do: {router, true, nil}
   defp route({:router, router, :callbacks}), do: {router, false, nil}

@@ -154,7 +154,8 @@ defmodule MQTT.Server.Callbacks do
         * `:ok`: the client has acknowledged it; one of QoS 0 was written;
         * `{:error, {:refused, reason}}`: the client (of MQTT 5.0) did not want it;
         * `{:error, reason}`: it was not sent, because of `:queue_full`, `:expired`,
-          `:packet_too_large` (the client's maximum) or `:discarded` (the client began a new session);
+          `:packet_too_large` (the client's maximum), `:discarded` (the client began a new session), or `:not_authorized`
+          (`c:handle_delivery/4` dropped it);
         * `{:error, :connection_lost}`: the connection ended before. In a session that is kept the
           message stays.
       """
@@ -183,9 +184,9 @@ defmodule MQTT.Server.Callbacks do
                 when state: any
 
       @doc """
-      A message was dropped before `c:handle_delivery/4` was called for it: its session held as much as it may (`:queue_full`), its time was over
-      (`:expired`), it had QoS 0 while there was no connection (`:not_connected`), or the session began anew (`:discarded`). The first 64 are told that a
-      call of this has not been made for yet, also those from before the connection.
+      A message without a reference was dropped, whether `c:handle_delivery/4` was called for it before or not: its session held as much as it may
+      (`:queue_full`), its time was over (`:expired`), it had QoS 0 and the connection ended (`:not_connected`), or the session began anew
+      (`:discarded`). What was dropped before the connection is told when it begins: the first 64 messages, or 64 KiB of them.
       """
       @callback handle_dropped(
                   topic :: binary,

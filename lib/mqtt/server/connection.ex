@@ -14,7 +14,7 @@ defmodule MQTT.Server.Connection do
   @behaviour :gen_server
 
   alias MQTT.{Native, Reason, Session, Transport}
-  alias MQTT.Server.{Accepting, Events, Options, Will, Writer}
+  alias MQTT.Server.{Accepting, Deliveries, Events, Options, Will, Writer}
   alias MQTT.Server.Events.Handler
 
   @max_corked 64
@@ -48,7 +48,7 @@ defmodule MQTT.Server.Connection do
   # params: what is known about the connection besides CONNECT, then with it, until it is accepted
   # assigned_id: the client identifier, if we chose it
   # will: what is to be published when the connection ends, if that is ours to see to
-  # refs: what the numbers stand for that messages to the client have
+  # refs: what the numbers stand for that messages to the client have, see `MQTT.Server.Deliveries`
   # left: whether the client has sent DISCONNECT, behind which it reads and sends nothing
   # asks: whether handle_delivery/4 is called for each message of the session
   # corked: commands to be written; marked: whether a message that ends the waiting is on its way
@@ -302,11 +302,9 @@ defmodule MQTT.Server.Connection do
 
   # Nothing more will be known of these.
   defp lose(s) do
-    s.refs
-    |> Enum.sort()
-    |> Enum.reduce(s, fn {_number, {:ref, ref}}, s ->
-      ref |> tell_delivered({:error, :connection_lost}, s) |> state_of()
-    end)
+    for {_number, refs} <- Enum.sort(s.refs), ref <- refs, reduce: s do
+      s -> ref |> tell_delivered({:error, :connection_lost}, s, &apply/3) |> state_of()
+    end
   end
 
   # Whether the peer may still be there to read what was sent last.
@@ -383,23 +381,14 @@ defmodule MQTT.Server.Connection do
 
   # What has become of messages, in the order in which it was found out.
   defp delivered(deliveries, s) do
-    Enum.reduce_while(deliveries, {:noreply, s}, fn {number, result}, {:noreply, s} ->
-      case delivered_one(number, result, s) do
-        {:noreply, s} -> {:cont, {:noreply, s}}
-        stop -> {:halt, stop}
-      end
+    each(deliveries, s, fn {number, result}, s ->
+      # If it was an earlier connection's, that has been told that it lost it.
+      {refs, others} = Map.pop(s.refs, number, [])
+      refs |> Enum.reverse() |> each(%{s | refs: others}, &tell_delivered(&1, result, &2))
     end)
   end
 
-  defp delivered_one(number, result, s) do
-    case Map.pop(s.refs, number, :none) do
-      # It was an earlier connection's, which has been told that it lost it.
-      {:none, _} -> {:noreply, s}
-      {{:ref, ref}, refs} -> tell_delivered(ref, result, %{s | refs: refs})
-    end
-  end
-
-  defp tell_delivered(ref, result, s) do
+  defp tell_delivered(ref, result, s, call \\ &Events.call/3) do
     result =
       case result do
         {:error, {:refused, code}} -> {:error, {:refused, Reason.name(code)}}
@@ -407,7 +396,7 @@ defmodule MQTT.Server.Connection do
       end
 
     if :handle_delivered in s.handler.optional,
-      do: s.module.handle_delivered(ref, result, s.state) |> returned(s),
+      do: s.module |> call.(:handle_delivered, [ref, result, s.state]) |> returned(s),
       else: {:noreply, s}
   end
 
@@ -421,44 +410,32 @@ defmodule MQTT.Server.Connection do
 
       {offered, dropped} ->
         send(self(), {:"$mqtt", :session})
-        dropped |> dropped(s) |> and_then(&offered(offered, [], &1))
+        dropped |> each(s, &dropped/2) |> and_then(&decide_on(offered, &1))
     end
   end
 
-  defp offered([], [], s), do: {:noreply, s}
-  defp offered([], decisions, s), do: write([{:decided, Enum.reverse(decisions)}], s)
+  defp decide_on([], s), do: {:noreply, s}
 
-  defp offered([{topic, message, opts} | others], decisions, s) do
-    result = s.module.handle_delivery(topic, message, opts, s.state)
+  defp decide_on(offered, s) do
+    result = Deliveries.decide(offered, s.handler, s.state, s.refs)
     _ = release()
 
     case result do
-      {:send, state} ->
-        offered(others, [0 | decisions], %{s | state: state})
+      {:ok, decisions, state, refs} ->
+        write([{:decided, decisions}], %{s | state: state, refs: refs})
 
-      {:send, ref, state} ->
-        number = Events.number()
-        s = %{s | state: state, refs: Map.put(s.refs, number, {:ref, ref})}
-        offered(others, [number | decisions], s)
-
-      {:drop, state} ->
-        offered(others, [nil | decisions], %{s | state: state})
-
-      {:stop, reason} ->
+      # What it said before is done.
+      {:stop, reason, decisions, state, refs} ->
+        s = write([{:decided, decisions}], %{s | state: state, refs: refs}) |> state_of()
         {:stop, reason, s}
-
-      other ->
-        {:stop, {:bad_return_value, other}, s}
     end
   end
 
-  defp dropped([], s), do: {:noreply, s}
-
-  defp dropped([{{topic, message, opts}, reason} | others], s) do
+  defp dropped({{topic, message, opts}, reason}, s) do
     if :handle_dropped in s.handler.optional do
-      s.module.handle_dropped(topic, message, opts, reason, s.state)
+      s.module
+      |> Events.call(:handle_dropped, [topic, message, opts, reason, s.state])
       |> returned(s)
-      |> and_then(&dropped(others, &1))
     else
       {:noreply, s}
     end
@@ -510,7 +487,15 @@ defmodule MQTT.Server.Connection do
   defp decide(other, s), do: {:stop, {:bad_return_value, other}, s}
 
   defp accept(state, actions, s) do
-    {%Accepting{asks: asks} = told, actions} = Accepting.split(actions)
+    {told, actions} = Accepting.split(actions)
+
+    case Accepting.check(told, s.handler) do
+      :ok -> accept(told, state, actions, s)
+      {:error, reason} -> {:stop, reason, s}
+    end
+  end
+
+  defp accept(%Accepting{asks: asks} = told, state, actions, s) do
     session = session(told.session, s)
     will = if told.will, do: Will.new(s.params[:last_will])
     clean = s.params.clean_session
@@ -527,7 +512,6 @@ defmodule MQTT.Server.Connection do
       told.route
     )
     |> said({:connack, told.properties}, s)
-    |> and_then(&if(asks and session == nil, do: without_session(&1), else: {:noreply, &1}))
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&watch_will/1)
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
@@ -536,10 +520,6 @@ defmodule MQTT.Server.Connection do
     |> and_then(&ask/1)
     |> and_then(&check_time/1)
     |> and_then(&{:noreply, &1, {:continue, :kept}})
-  end
-
-  defp without_session(s) do
-    {:stop, Events.bad_action({:deliveries, :callbacks}, "it needs a session"), s}
   end
 
   defp watch_will(s) do
@@ -638,18 +618,13 @@ defmodule MQTT.Server.Connection do
   defp flush(%{corked: {[], _, _, _, _}} = s, _alone), do: write_ssl(s)
 
   defp flush(%{corked: {commands, _, _, ours?, refs}} = s, alone) do
-    s = %{s | corked: Events.none(), refs: remember(refs, s.refs)}
+    s = %{s | corked: Events.none(), refs: Deliveries.remember(s.refs, refs)}
     commands = Enum.reverse(commands)
 
     # What they have put into the session waits for handle_delivery/4, but not within this callback.
     if s.asks, do: send(self(), {:"$mqtt", :session})
     if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
   end
-
-  defp remember([], refs), do: refs
-
-  defp remember(more, refs),
-    do: Enum.reduce(more, refs, fn {number, ref}, refs -> Map.put(refs, number, {:ref, ref}) end)
 
   defp write(commands, s, again \\ false, alone \\ false) do
     Native.connection_send(s.connection, commands, again, alone) |> written(s)
@@ -749,4 +724,8 @@ defmodule MQTT.Server.Connection do
 
   defp and_then({:noreply, s}, continue), do: continue.(s)
   defp and_then(stop, _continue), do: stop
+
+  # One step after the other, until one of them stops.
+  defp each([], s, _step), do: {:noreply, s}
+  defp each([item | items], s, step), do: item |> step.(s) |> and_then(&each(items, &1, step))
 end

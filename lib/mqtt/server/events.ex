@@ -16,6 +16,7 @@ defmodule MQTT.Server.Events do
       handle_auth: 3,
       handle_disconnect: 3,
       handle_delivered: 3,
+      handle_delivery: 4,
       handle_dropped: 5
     ]
 
@@ -377,7 +378,9 @@ defmodule MQTT.Server.Events do
     kind, value -> caught(kind, value, __STACKTRACE__)
   end
 
-  defp call(module, function, arguments) do
+  @doc "Calls a callback. One that raises or exits stops the connection, which keeps its state."
+  @spec call(module, atom, [term]) :: term
+  def call(module, function, arguments) do
     apply(module, function, arguments)
   catch
     kind, value -> caught(kind, value, __STACKTRACE__)

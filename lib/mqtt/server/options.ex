@@ -6,7 +6,7 @@ defmodule MQTT.Server.Options do
 
   @session_schema [
     {:max_session_messages, {:integer, 1, :infinity}, 10_000,
-     "Messages of QoS 1 and 2 to the client that may wait or be unacknowledged. Further ones are dropped and counted."},
+     "Messages of QoS 1 and 2 to the client that may wait or be unacknowledged. Further ones are dropped and counted. Of QoS 0 as many again may wait while it is connected."},
     {:max_session_bytes, {:integer, 1, :infinity}, 4_194_304,
      "Bytes of them, from which on no further one is taken."},
     {:max_session_subscriptions, {:integer, 1, :infinity}, 1_000,

@@ -6,14 +6,18 @@
 use crate::Millis;
 use crate::message::Message;
 use crate::outgoing::Fate;
-use crate::session::{Dropped, Session};
+use crate::session::{Delivery, Dropped, Session};
+use mqtt_codec::Qos;
 use std::collections::VecDeque;
 
 /// How many messages are offered and may be sent at a time.
 const MOST: usize = 64;
+/// Their bytes, from which on no further one is offered.
+const MOST_BYTES: usize = 256 * 1024;
 
-/// How many messages that were dropped before they were offered are remembered.
+/// How many messages that were dropped are remembered, and their bytes, from which on no further one is.
 const LOST: usize = 64;
+const LOST_BYTES: usize = 64 * 1024;
 
 /// What the application says to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,29 +34,33 @@ pub(crate) struct Asking {
     allowed: usize,
     /// Those behind them that the application was asked about.
     offered: usize,
-    /// How many of these have gone since.
-    gone: usize,
+    /// Those before these that it was asked about and that are gone, unless that was told.
+    gone: VecDeque<Option<(Message, Dropped)>>,
+    /// Those that it is to be told of, and their bytes.
     lost: VecDeque<(Message, Dropped)>,
+    lost_bytes: usize,
 }
 
 impl Asking {
-    /// All that waits is dropped.
-    pub(crate) fn discard(&mut self, waiting: VecDeque<Message>) {
-        self.others_wait();
-        for message in waiting {
-            self.remember(message, Dropped::Discarded);
+    /// One that the application calls by a number is told of by that.
+    fn remember(&mut self, message: Message, dropped: Dropped) {
+        let room = self.lost.len() < LOST && self.lost_bytes < LOST_BYTES;
+        if message.reference == 0 && room {
+            self.lost_bytes += message.size();
+            self.lost.push_back((message, dropped));
         }
     }
 
-    fn others_wait(&mut self) {
-        self.gone += std::mem::take(&mut self.offered);
-        self.allowed = 0;
-    }
-
-    /// One that the application calls by a number is told of by that.
-    fn remember(&mut self, message: Message, dropped: Dropped) {
-        if message.reference == 0 && self.lost.len() < LOST {
-            self.lost.push_back((message, dropped));
+    /// The first message that waited is not sent. One that the application is being asked about is told of when it has
+    /// said what it calls it.
+    fn lose_first(&mut self, message: Message, dropped: Dropped) {
+        if self.allowed == 0 && self.offered > 0 {
+            self.offered -= 1;
+            let is_told = message.reference != 0;
+            self.gone.push_back((!is_told).then_some((message, dropped)));
+        } else {
+            self.allowed = self.allowed.saturating_sub(1);
+            self.remember(message, dropped);
         }
     }
 }
@@ -60,9 +68,11 @@ impl Asking {
 impl Session {
     /// From now on the application is asked about each message, or is not.
     pub fn ask(&mut self, ask: bool) {
-        let lost = self.asking.take().map(|asking| asking.lost);
-        self.asking =
-            ask.then(|| Box::new(Asking { lost: lost.unwrap_or_default(), ..Asking::default() }));
+        let before = self.asking.take().unwrap_or_default();
+        self.asking = ask.then(|| {
+            let Asking { lost, lost_bytes, .. } = *before;
+            Box::new(Asking { lost, lost_bytes, ..Asking::default() })
+        });
     }
 
     /// Whether the application is asked about each message.
@@ -75,23 +85,34 @@ impl Session {
     /// before, or may not have more sent.
     pub fn offer(&mut self, now: Millis) -> impl Iterator<Item = &Message> {
         self.drop_expired(now);
-        let waiting = self.queue.len();
         let (from, count) = match &mut self.asking {
-            Some(asking) if asking.offered == 0 => {
-                asking.gone = 0;
-                asking.offered = waiting.min(MOST).saturating_sub(asking.allowed);
+            Some(asking) if asking.offered == 0 && asking.gone.is_empty() => {
+                let mut bytes = 0;
+                let more = self.waiting.iter().take(MOST).skip(asking.allowed);
+                let few = more.take_while(|message| {
+                    let goes = bytes < MOST_BYTES;
+                    bytes += message.size();
+                    goes
+                });
+                asking.offered = few.count();
                 (asking.allowed, asking.offered)
             }
             _ => (0, 0),
         };
-        self.queue.iter().skip(from).take(count)
+        self.waiting.iter().skip(from).take(count)
     }
 
     /// Takes what the application says to a message that was offered, in the same order.
     pub fn decide(&mut self, decision: Decision) {
         let Some(asking) = &mut self.asking else { return };
-        if asking.gone > 0 {
-            asking.gone -= 1;
+        if let Some(gone) = asking.gone.pop_front() {
+            match (decision, gone) {
+                (Decision::Send(0), Some((message, dropped))) => asking.remember(message, dropped),
+                (Decision::Send(reference), Some((_, dropped))) => {
+                    self.tell(reference, Delivery::Dropped(dropped));
+                }
+                _ => {}
+            }
             return;
         }
         if asking.offered == 0 {
@@ -100,7 +121,7 @@ impl Session {
         asking.offered -= 1;
         match decision {
             Decision::Send(reference) => {
-                if let Some(message) = self.queue.get_mut(asking.allowed)
+                if let Some(message) = self.waiting.get_mut(asking.allowed)
                     && message.reference == 0
                 {
                     message.reference = reference;
@@ -108,7 +129,7 @@ impl Session {
                 asking.allowed += 1;
             }
             Decision::Drop => {
-                if let Some(message) = self.queue.remove(asking.allowed) {
+                if let Some(message) = self.waiting.remove(asking.allowed) {
                     self.bytes -= message.size();
                     self.drop_message(message.reference, Dropped::NotAuthorized);
                 }
@@ -116,9 +137,19 @@ impl Session {
         }
     }
 
-    /// A message that was dropped before the application was asked, the earliest first. Of many only some are remembered.
+    /// A message that was dropped without the application being told of it otherwise, the earliest first. Of many only some are
+    /// remembered.
     pub fn next_lost(&mut self) -> Option<(Message, Dropped)> {
-        self.asking.as_mut()?.lost.pop_front()
+        let asking = self.asking.as_mut()?;
+        let lost = asking.lost.pop_front()?;
+        asking.lost_bytes -= lost.0.size();
+        Some(lost)
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| !asking.lost.is_empty())
     }
 
     /// Whether a message that waits may be sent.
@@ -126,14 +157,13 @@ impl Session {
         self.asking.as_ref().is_none_or(|asking| asking.allowed > 0)
     }
 
-    /// A message waits until the application has decided about it.
-    pub(crate) fn put_before(&mut self, message: Message, now: Millis) -> Fate {
-        if !self.make_room(now) {
+    /// A message waits until the application has decided about it. Without `room` there is none for one of QoS 0.
+    pub(crate) fn put_before(&mut self, message: Message, room: bool, now: Millis) -> Fate {
+        if !self.make_room(message.qos, now) || !room && message.qos == Qos::AtMostOnce {
             self.lose(message, Dropped::QueueFull);
             return Fate::Dropped(Dropped::QueueFull);
         }
-        self.bytes += message.size();
-        self.queue.push_back(message);
+        self.put(message);
         Fate::Waiting
     }
 
@@ -145,21 +175,29 @@ impl Session {
         }
     }
 
-    /// The first message that waits was taken.
-    pub(crate) fn first_is_gone(&mut self) {
-        let Some(asking) = &mut self.asking else { return };
-        if asking.allowed > 0 {
-            asking.allowed -= 1;
-        } else if asking.offered > 0 {
-            asking.offered -= 1;
-            asking.gone += 1;
+    /// The first message that waits is not sent.
+    pub(crate) fn lose_first(&mut self, dropped: Dropped) {
+        let Some(message) = self.waiting.remove(0) else { return };
+        self.bytes -= message.size();
+        self.drop_message(message.reference, dropped);
+        if let Some(asking) = &mut self.asking {
+            asking.lose_first(message, dropped);
         }
     }
 
-    /// Of the messages that wait there are others now.
+    /// The first message that waited, and might, is being sent.
+    pub(crate) fn first_is_sent(&mut self) {
+        if let Some(asking) = &mut self.asking {
+            asking.allowed = asking.allowed.saturating_sub(1);
+        }
+    }
+
+    /// Of the messages that wait there are others now, and nobody to decide about those of before.
     pub(crate) fn others_wait(&mut self) {
         if let Some(asking) = &mut self.asking {
-            asking.others_wait();
+            asking.allowed = 0;
+            asking.offered = 0;
+            asking.gone.clear();
         }
     }
 }

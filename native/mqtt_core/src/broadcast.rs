@@ -104,7 +104,7 @@ impl Connection {
         if session.asks() {
             let alone = || Message::new(&broadcast.publish, 0, now);
             let message = broadcast.message.clone().unwrap_or_else(alone);
-            return Ok(session.put_before(message, now));
+            return Ok(session.put_before(message, room, now));
         }
         let Some(message) = &broadcast.message else {
             if !room {
@@ -113,17 +113,17 @@ impl Connection {
             }
             return Ok(self.write_shared(broadcast, None, session, output));
         };
-        if !session.make_room(now) {
+        if !session.make_room(message.qos, now) {
             session.drop_message(0, Dropped::QueueFull);
             return Ok(Fate::Dropped(Dropped::QueueFull));
         }
         let waits = !room || self.quota == 0 || session.is_waiting();
         let id = if waits { None } else { session.free_id() };
-        session.bytes += message.size();
         let Some(id) = id else {
-            session.queue.push_back(message.clone());
+            session.put(message.clone());
             return Ok(Fate::Waiting);
         };
+        session.bytes += message.size();
         let fate = self.write_shared(broadcast, Some(id), session, output);
         if fate == Fate::Head {
             self.quota = self.quota.saturating_sub(1);

@@ -60,6 +60,7 @@ mod session;
 mod stored;
 mod subscribing;
 mod under_way;
+mod waiting;
 
 pub use acl::{Acl, Rules};
 pub use acl_file::{AclError, AclErrorKind};

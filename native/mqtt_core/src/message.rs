@@ -150,6 +150,12 @@ impl Message {
         Self { group, ..self }
     }
 
+    /// How the application calls it, or 0.
+    #[must_use]
+    pub const fn reference(&self) -> u64 {
+        self.reference
+    }
+
     /// That group.
     #[must_use]
     pub const fn group(&self) -> Option<NonZeroU64> {

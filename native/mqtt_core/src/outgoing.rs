@@ -108,12 +108,12 @@ impl Connection {
         check_properties(&publish.properties)?;
         if session.asks() {
             check_publish(publish)?;
-            return Ok(session.put_before(Message::new(publish, reference, now), now));
+            return Ok(session.put_before(Message::new(publish, reference, now), room, now));
         }
         if publish.qos == Qos::AtMostOnce {
             return self.publish_at_most_once(publish, reference, room, session, output);
         }
-        let full = !session.make_room(now);
+        let full = !session.make_room(publish.qos, now);
         let next = if full || !room || self.quota == 0 || session.is_waiting() {
             None
         } else {
@@ -231,7 +231,8 @@ impl Connection {
             // Those that could be sent had expired.
             return true;
         }
-        let at_most_once = session.first().is_some_and(|message| message.qos == Qos::AtMostOnce);
+        let at_most_once =
+            session.waiting.first().is_some_and(|message| message.qos == Qos::AtMostOnce);
         let packet_id = if at_most_once { None } else { session.free_id() };
         if packet_id.is_none() && !at_most_once {
             return false;

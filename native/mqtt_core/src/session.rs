@@ -1,21 +1,21 @@
 //! What outlives a connection: the messages that the client does not have yet, the identifiers of
 //! those that it has sent, and its subscriptions (section 4.1).
 
-use crate::Millis;
 use crate::asking::Asking;
 use crate::ids::{IdMap, IdSet};
 use crate::message::Message;
 use crate::outgoing::Fate;
+use crate::waiting::Waiting;
 use core::num::NonZeroU64;
-use mqtt_codec::{PacketId, Publish, Qos, ReasonCode, SubscriptionOptions};
+use mqtt_codec::{PacketId, Qos, ReasonCode, SubscriptionOptions};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How much a session may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Messages of QoS 1 and 2 that are waiting or under way.
+    /// Messages of QoS 1 and 2 that are waiting or under way, and as many of QoS 0 that wait.
     pub messages: usize,
-    /// Bytes of those messages, from which on no further one is taken, and as many of subscriptions.
+    /// Bytes of either, from which on no further one is taken, and as many of subscriptions.
     pub bytes: usize,
     /// Subscriptions.
     pub subscriptions: usize,
@@ -115,7 +115,7 @@ pub struct Session {
     /// Messages under way that this connection has not sent, so that they take no place in its quota.
     pub(crate) earlier: IdSet,
     /// Messages that wait for their turn.
-    pub(crate) queue: VecDeque<Message>,
+    pub(crate) waiting: Waiting,
     /// If the application is asked about each.
     pub(crate) asking: Option<Box<Asking>>,
     pub(crate) under_way: usize,
@@ -202,7 +202,7 @@ impl Session {
             free: VecDeque::new(),
             resend: VecDeque::new(),
             earlier: IdSet::default(),
-            queue: VecDeque::new(),
+            waiting: Waiting::default(),
             asking: None,
             under_way: 0,
             bytes: 0,
@@ -230,12 +230,6 @@ impl Session {
     #[must_use]
     pub const fn limits(&self) -> SessionLimits {
         self.limits
-    }
-
-    /// Messages that have not been sent yet.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.queue.len()
     }
 
     /// Messages that have been sent and not acknowledged.
@@ -289,7 +283,7 @@ impl Session {
     #[must_use]
     pub fn count(&self) -> usize {
         let subscriptions = self.subscriptions.as_ref().map_or(0, BTreeMap::len);
-        self.queue.len() + self.under_way + subscriptions
+        self.waiting.len() + self.under_way + subscriptions
     }
 
     /// The subscriptions by their filters, if they are kept.
@@ -321,60 +315,24 @@ impl Session {
         }
     }
 
+    pub(crate) fn clear_subscriptions(&mut self) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.clear();
+            self.subscription_bytes = 0;
+        }
+    }
+
     /// Whether subscriptions are kept.
     #[must_use]
     pub const fn keeps_subscriptions(&self) -> bool {
         self.subscriptions.is_some()
     }
 
-    /// Puts a message behind those that wait. `reference` is how the application calls it, or 0. A
-    /// message of QoS 0 only waits for the moment when a connection is there to send it.
-    pub fn enqueue(
-        &mut self,
-        publish: &Publish<'_>,
-        reference: u64,
-        now: Millis,
-        connected: bool,
-    ) -> Result<(), Dropped> {
-        let dropped = if publish.qos == Qos::AtMostOnce && !connected {
-            Dropped::NotConnected
-        } else if self.make_room(now) {
-            let message = Message::new(publish, reference, now);
-            self.bytes += message.size();
-            self.queue.push_back(message);
-            return Ok(());
-        } else {
-            Dropped::QueueFull
-        };
-        if self.asks() {
-            // Whoever has it put here is told by the result.
-            self.lose(Message::new(publish, 0, now), dropped);
-        } else {
-            self.dropped += 1;
-        }
-        Err(dropped)
-    }
-
-    /// As [`enqueue`](Self::enqueue) while there is no connection, for a message that others may have as well.
-    pub fn enqueue_shared(&mut self, message: Message, now: Millis) -> Result<(), Dropped> {
-        let dropped = if message.qos == Qos::AtMostOnce {
-            Dropped::NotConnected
-        } else if self.make_room(now) {
-            self.bytes += message.size();
-            self.queue.push_back(message);
-            return Ok(());
-        } else {
-            Dropped::QueueFull
-        };
-        self.lose(message, dropped);
-        Err(dropped)
-    }
-
     /// Says through which group of a shared subscription the message came that was published last, with
     /// this result.
     pub fn set_group(&mut self, fate: Fate, group: NonZeroU64) {
         let message = match fate {
-            Fate::Waiting => self.queue.back_mut(),
+            Fate::Waiting => self.waiting.last_mut(),
             Fate::Head => match self.last.and_then(|id| self.slot_mut(id)) {
                 Some(Slot::Sent(_, message)) => Some(message),
                 _ => None,
@@ -399,36 +357,17 @@ impl Session {
         let mut sent: Vec<_> = sent.collect();
         sent.sort_unstable_by_key(|(number, _)| *number);
         let sent = sent.into_iter().map(|(_, message)| message);
-        sent.chain(&self.queue).filter(|message| message.group.is_some()).cloned().collect()
+        sent.chain(self.waiting.iter()).filter(|message| message.group.is_some()).cloned().collect()
     }
 
     /// The same, after which those that waited do not wait here any more.
     pub fn take_of_groups(&mut self) -> Vec<Message> {
         let taken = self.of_groups();
-        let bytes = &mut self.bytes;
-        self.queue.retain(|message| {
-            let stays = message.group.is_none();
-            if !stays {
-                *bytes -= message.size();
-            }
-            stays
-        });
+        for message in self.waiting.take(|message| message.group.is_some()) {
+            self.bytes -= message.size();
+        }
         self.others_wait();
         taken
-    }
-
-    /// Drops what is of no more use or has waited longest, if there is no room otherwise. Says whether there is.
-    pub(crate) fn make_room(&mut self, now: Millis) -> bool {
-        if !self.is_full() {
-            return true;
-        }
-        self.drop_expired(now);
-        while self.limits.drop_oldest && self.is_full() {
-            let Some(message) = self.take_first() else { break };
-            self.bytes -= message.size();
-            self.lose(message, Dropped::QueueFull);
-        }
-        !self.is_full()
     }
 
     /// What has become of a message with a reference, the earliest first.
@@ -436,26 +375,15 @@ impl Session {
         self.deliveries.pop_front()
     }
 
-    /// How many further messages are taken, if they are small.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        if self.bytes >= self.limits.bytes {
-            return 0;
-        }
-        self.limits.messages.saturating_sub(self.under_way + self.queue.len())
-    }
-
-    /// Whether no further message is taken.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.under_way + self.queue.len() >= self.limits.messages || self.bytes >= self.limits.bytes
-    }
-
     /// A connection begins. Says whether the session is one that the client knows.
     pub(crate) fn begin(&mut self, clean: bool) -> bool {
+        if self.asks() {
+            self.forget_references();
+        }
         if clean {
             self.clear();
         }
+        self.disconnect();
         self.connections += 1;
         let known = std::mem::replace(&mut self.used, true);
         self.received.retain(|_, received| {
@@ -499,52 +427,34 @@ impl Session {
 
     /// Forgets everything but its limits [MQTT-3.1.2-4], in MQTT 3.1.1 [MQTT-3.1.2-6].
     pub fn clear(&mut self) {
-        let mut deliveries = std::mem::take(&mut self.deliveries);
-        let mut dropped = self.dropped;
-        let sent = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Sent(_, message) => Some(message),
-            _ => None,
-        });
-        for message in sent.chain(&self.queue) {
-            dropped += 1;
-            if message.reference != 0 {
-                deliveries.push_back((message.reference, Delivery::Dropped(Dropped::Discarded)));
+        for slot in std::mem::take(&mut self.slots) {
+            if let Slot::Sent(_, message) = slot {
+                self.lose(message, Dropped::Discarded);
             }
         }
-        let mut asking = self.asking.take();
-        if let Some(asking) = &mut asking {
-            let waiting = std::mem::take(&mut self.queue);
-            asking.discard(waiting);
-        }
-        let fresh = Self { asking, ..Self::new(self.limits) };
-        let subscriptions = self.subscriptions.is_some().then(BTreeMap::new);
-        let (next, connections) = (self.next, self.connections);
-        let since = connections + 1;
-        *self = Self { subscriptions, deliveries, dropped, next, connections, since, ..fresh };
+        self.clear_waiting();
+        let (asking, deliveries) = (self.asking.take(), std::mem::take(&mut self.deliveries));
+        let subscriptions = self.subscriptions.take();
+        let dropped = self.dropped;
+        *self = Self {
+            asking,
+            deliveries,
+            subscriptions,
+            dropped,
+            next: self.next,
+            connections: self.connections,
+            since: self.connections + 1,
+            ..Self::new(self.limits)
+        };
     }
 
     /// Gives back memory that a burst of messages took. The next burst takes it again, so this is for
     /// when there has been none for a while.
     pub fn trim(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
+        self.waiting.trim();
         if self.under_way == 0 {
             self.slots = Vec::new();
             self.free = VecDeque::new();
-        }
-    }
-
-    /// Forgets what waits and the subscriptions, which can be done while there is a connection.
-    pub fn clear_waiting(&mut self) {
-        for message in std::mem::take(&mut self.queue) {
-            self.bytes -= message.size();
-            self.lose(message, Dropped::Discarded);
-        }
-        self.others_wait();
-        if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.clear();
-            self.subscription_bytes = 0;
         }
     }
 
@@ -554,45 +464,27 @@ impl Session {
         !self.deliveries.is_empty()
     }
 
-    /// Whether a new message has to wait behind others.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        !self.resend.is_empty() || !self.queue.is_empty()
-    }
-
     /// A message is not sent.
     pub(crate) fn drop_message(&mut self, reference: u64, dropped: Dropped) {
         self.dropped += 1;
         self.tell(reference, Delivery::Dropped(dropped));
     }
 
-    /// The first message that waits.
-    pub(crate) fn first(&self) -> Option<&Message> {
-        self.queue.front()
-    }
-
-    /// Takes the first message that waits; its bytes still count.
-    pub(crate) fn take_first(&mut self) -> Option<Message> {
-        let first = self.queue.pop_front();
-        if first.is_some() {
-            self.first_is_gone();
-        }
-        first
-    }
-
-    /// Drops messages at the front of those that wait which are of no more use [MQTT-3.3.2-5].
-    pub(crate) fn drop_expired(&mut self, now: Millis) {
-        while self.queue.front().is_some_and(|message| message.has_expired(now)) {
-            if let Some(message) = self.take_first() {
-                self.bytes -= message.size();
-                self.lose(message, Dropped::Expired);
-            }
-        }
-    }
-
     /// A message of QoS 0 was written, and nothing more will be known of it.
     pub(crate) fn written(&mut self, reference: u64) {
         self.tell(reference, Delivery::Acknowledged);
+    }
+
+    /// What the application called messages means nothing to it any more.
+    fn forget_references(&mut self) {
+        self.deliveries.clear();
+        let sent = self.slots.iter_mut().filter_map(|slot| match slot {
+            Slot::Sent(_, message) => Some(message),
+            _ => None,
+        });
+        for message in sent.chain(self.waiting.iter_mut()) {
+            message.reference = 0;
+        }
     }
 
     pub(crate) fn tell(&mut self, reference: u64, delivery: Delivery) {

@@ -41,8 +41,8 @@ impl Session {
                 put_message(message, now, &mut bytes);
             }
         }
-        put_length(self.queue.len(), &mut bytes);
-        for message in &self.queue {
+        put_length(self.waiting.kept().count(), &mut bytes);
+        for message in self.waiting.kept() {
             put_message(message, now, &mut bytes);
         }
         let has = |state| matches!(state, Received::Secured | Received::Recorded);
@@ -86,8 +86,7 @@ impl Session {
         session.free_the_rest();
         for _ in 0..reader.length()? {
             let message = reader.message()?;
-            session.bytes += message.size();
-            session.queue.push_back(message);
+            session.put(message);
         }
         for _ in 0..reader.length()? {
             session.received.insert(reader.packet_id()?, Received::Recorded);

@@ -22,7 +22,7 @@ impl Session {
                 return next;
             }
         }
-        match self.queue.front().filter(|_| self.may_send()) {
+        match self.waiting.first().filter(|_| self.may_send()) {
             Some(message) if quota > 0 || message.qos == Qos::AtMostOnce => Next::First,
             _ => Next::Nothing,
         }

@@ -219,10 +219,13 @@ impl<'a> Sender<'a> {
             session.set_group(fate, group);
         }
         output.count_dropped(session.dropped() - dropped_before);
+        if session.asks() {
+            // The owner asks the application about it, or tells it of what was dropped.
+            session.tell_owner(self.env);
+        }
         match fate {
             Fate::Dropped(dropped) => return Err(name(self.env, dropped.name())),
-            // The owner asks the application about it.
-            Fate::Waiting if session.asks() => session.tell_owner(self.env),
+            Fate::Waiting if session.asks() => {}
             // The owner sends it when the client has acknowledged or read others.
             Fate::Waiting => _ = output.wait_if_queued(),
             Fate::Head if output.is_fed() || payload.len() < BORROW => {

@@ -493,19 +493,26 @@ fn connection_send<'a>(
     }
 }
 
-/// Messages of the session that the owner is to decide about by the command `:decided`, as `{topic, payload, options}`, and those
-/// that were dropped before, with the reason behind.
+/// Messages of the session that the owner is to decide about by the command `:decided`, as `{{topic, payload, options}, number}`
+/// with the number that a message has already, or 0; and those that were dropped before, with the reason behind.
 #[rustler::nif]
 fn connection_offer<'a>(env: Env<'a>, handle: Handle<'a>) -> (Vec<Term<'a>>, Vec<Term<'a>>) {
     let Ok(mut input) = handle.connection().input.lock() else { return (Vec::new(), Vec::new()) };
     let Some((_, mut session)) = input.connected() else { return (Vec::new(), Vec::new()) };
     session.looked_at();
     let now = clock::now();
-    let offered = session.offer(now).map(|message| message_term(env, message, now)).collect();
+    let mut size = 0;
+    let mut term = |message: &core::Message, second: Term<'a>| {
+        size += message.size();
+        (message_term(env, message, now), second).encode(env)
+    };
+    let offered = session.offer(now);
+    let offered = offered.map(|message| term(message, message.reference().encode(env))).collect();
     let mut lost = Vec::new();
     while let Some((message, dropped)) = session.next_lost() {
-        lost.push((message_term(env, &message, now), name(env, dropped.name())).encode(env));
+        lost.push(term(&message, name(env, dropped.name()).encode(env)));
     }
+    terms::consume_timeslice(env, size);
     (offered, lost)
 }
 

@@ -191,6 +191,7 @@ impl Drop for Session {
             let mut shared = lock(shared);
             if shared.is_attached(*number) {
                 shared.attached = None;
+                shared.session.disconnect();
                 shared.session.trim();
             }
         }
@@ -254,7 +255,8 @@ impl Shared {
     /// meanwhile, and the BEAM never calls back from here.
     fn tell_owner(&mut self, env: Env<'_>) {
         let Some(owner) = self.owner() else { return };
-        let something = self.session.is_waiting() || self.session.has_deliveries();
+        let session = &self.session;
+        let something = session.is_waiting() || session.has_deliveries() || session.has_lost();
         if something && !std::mem::replace(&mut self.told, true) {
             // One that has ended already is told in vain.
             let _ = env.send(&owner, (atoms::mqtt(), atoms::session()));

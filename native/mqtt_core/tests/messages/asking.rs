@@ -67,6 +67,123 @@ fn decisions_are_about_what_is_still_there() {
     assert_eq!(offered(&mut server), ["d"]);
 }
 
+fn limited(limits: SessionLimits) -> Server {
+    let mut server = asking();
+    server.session = mqtt_core::Session::new(limits);
+    server.reconnect(CONNECT, false);
+    server.session.ask(true);
+    server
+}
+
+fn lost(server: &mut Server) -> Vec<(u8, Dropped)> {
+    let lost = std::iter::from_fn(|| server.session.next_lost());
+    lost.map(|(message, why)| (message.publish().payload[0], why)).collect()
+}
+
+#[test]
+fn what_was_asked_about_is_told_of_once_and_by_its_name() {
+    let mut server =
+        limited(SessionLimits { messages: 3, drop_oldest: true, ..SessionLimits::default() });
+    waits(&mut server, "abc");
+    assert_eq!(offered(&mut server), ["a", "b", "c"]);
+    waits(&mut server, "def");
+    // It has not decided about those of before.
+    assert_eq!(offered(&mut server), [""; 0]);
+    for decision in [Decision::Send(5), Decision::Send(0), Decision::Drop] {
+        server.session.decide(decision);
+    }
+    assert_eq!(server.deliveries(), [(5, Delivery::Dropped(Dropped::QueueFull))]);
+    assert_eq!(lost(&mut server), [(b'b', Dropped::QueueFull)]);
+    assert_eq!(offered(&mut server), ["d", "e", "f"]);
+}
+
+#[test]
+fn qos_0_takes_no_room_of_others() {
+    for drop_oldest in [false, true] {
+        let mut server =
+            limited(SessionLimits { messages: 2, drop_oldest, ..SessionLimits::default() });
+        waits(&mut server, "1");
+        for payload in [b"a", b"b"] {
+            assert_eq!(server.publish(&message(QOS_0, payload), 0).0, Fate::Waiting);
+        }
+        waits(&mut server, "2");
+        let full = Fate::Dropped(Dropped::QueueFull);
+        assert_eq!(server.publish(&message(QOS_0, b"c"), 0).0, full);
+        assert_eq!(lost(&mut server), [(b'c', Dropped::QueueFull)]);
+        assert_eq!(offered(&mut server), ["1", "a", "b", "2"]);
+        assert_eq!(server.session.room(), 0);
+    }
+    // Nor does it wait where the client does not read.
+    let mut server = asking();
+    server.room = false;
+    let full = Fate::Dropped(Dropped::QueueFull);
+    assert_eq!(server.publish(&message(QOS_0, b"a"), 0).0, full);
+    waits(&mut server, "1");
+}
+
+#[test]
+fn qos_0_does_not_outlast_the_connection() {
+    for taken_over in [false, true] {
+        let mut server = asking();
+        assert_eq!(server.publish(&message(QOS_0, b"a"), 0).0, Fate::Waiting);
+        waits(&mut server, "1");
+        assert_eq!(offered(&mut server), ["a", "1"]);
+        server.session.decide(Decision::Send(0));
+        if !taken_over {
+            server.session.disconnect();
+        }
+        server.reconnect(CONNECT, false);
+        server.session.ask(true);
+        assert_eq!(lost(&mut server), [(b'a', Dropped::NotConnected)]);
+        assert_eq!(offered(&mut server), ["1"]);
+    }
+}
+
+#[test]
+fn so_many_bytes_are_offered_and_remembered() {
+    let mut server = asking();
+    let large = vec![b'x'; 100_000];
+    for _ in 0..5 {
+        assert_eq!(server.publish(&message(QOS_1, &large), 0).0, Fate::Waiting);
+    }
+    assert_eq!(server.session.offer(0).count(), 3);
+    server.session.clear_waiting();
+    for _ in 0..3 {
+        server.session.decide(Decision::Send(0));
+    }
+    assert_eq!(lost(&mut server), [(b'x', Dropped::Discarded)]);
+    assert_eq!(server.session.dropped(), 5);
+    assert!(!server.session.has_lost());
+}
+
+#[test]
+fn names_are_those_of_the_connection() {
+    let mut server = asking();
+    waits(&mut server, "a");
+    for name in [7, 8] {
+        assert_eq!(offered(&mut server), ["a"]);
+        server.session.decide(Decision::Send(name));
+        if name == 7 {
+            server.reconnect(CONNECT, false);
+            server.session.ask(true);
+        }
+    }
+    server.pump();
+    server.handled(&[0x40, 2, 0, 1]);
+    assert_eq!(server.deliveries(), [(8, Delivery::Acknowledged)]);
+
+    // Whether it was sent or not.
+    waits(&mut server, "bc");
+    assert_eq!(offered(&mut server), ["b", "c"]);
+    server.session.decide(Decision::Send(9));
+    server.pump();
+    server.session.decide(Decision::Send(10));
+    server.reconnect(CONNECT, true);
+    server.session.ask(true);
+    assert_eq!(server.deliveries(), []);
+    assert_eq!(lost(&mut server), [(b'b', Dropped::Discarded), (b'c', Dropped::Discarded)]);
+}
+
 #[test]
 fn the_next_connection_is_asked_again() {
     let mut server = asking();

@@ -82,8 +82,10 @@ impl Server {
     }
 
     /// The connection is gone; the application may yet answer.
-    pub(crate) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self, ledger: &mut Ledger) {
         self.open = false;
+        self.session.disconnect();
+        self.check(ledger);
         self.input.clear();
         self.output.clear();
     }
@@ -276,8 +278,9 @@ impl Server {
             }
         }
         let session = &self.session;
-        assert!(session.under_way() + session.waiting() <= self.limits.messages);
-        assert!(session.bytes() <= self.limits.bytes + 256);
+        // Of QoS 0 as many again may wait.
+        assert!(session.under_way() + session.waiting() <= 2 * self.limits.messages);
+        assert!(session.bytes() <= 2 * (self.limits.bytes + 256));
     }
 
     /// The application publishes a message.

@@ -206,7 +206,7 @@ impl World {
 
     fn cut_off(&mut self) {
         self.client.lose();
-        self.server.lose();
+        self.server.lose(&mut self.ledger);
         self.to_client.clear();
         self.to_server.clear();
     }

@@ -1,0 +1,217 @@
+//! The messages of a session that wait for their turn.
+//!
+//! Those of QoS 0 wait only while a connection is there to send them, and take no room of the others.
+
+use crate::Millis;
+use crate::message::Message;
+use crate::session::{Dropped, Session};
+use mqtt_codec::{Publish, Qos};
+use std::collections::{VecDeque, vec_deque};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    messages: VecDeque<Message>,
+    /// How many of them have QoS 0, and the bytes of these.
+    light: usize,
+    light_bytes: usize,
+}
+
+impl Waiting {
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> vec_deque::Iter<'_, Message> {
+        self.messages.iter()
+    }
+
+    /// Those that outlast a connection.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(|message| message.qos > Qos::AtMostOnce)
+    }
+
+    pub(crate) fn first(&self) -> Option<&Message> {
+        self.messages.front()
+    }
+
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Message> {
+        self.messages.back_mut()
+    }
+
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut Message> {
+        self.messages.get_mut(at)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> vec_deque::IterMut<'_, Message> {
+        self.messages.iter_mut()
+    }
+
+    pub(crate) fn push(&mut self, message: Message) {
+        if message.qos == Qos::AtMostOnce {
+            self.light += 1;
+            self.light_bytes += message.size();
+        }
+        self.messages.push_back(message);
+    }
+
+    pub(crate) fn remove(&mut self, at: usize) -> Option<Message> {
+        let message = self.messages.remove(at)?;
+        if message.qos == Qos::AtMostOnce {
+            self.light -= 1;
+            self.light_bytes -= message.size();
+        }
+        Some(message)
+    }
+
+    /// Takes out those that `goes` says.
+    pub(crate) fn take(&mut self, goes: impl Fn(&Message) -> bool) -> Vec<Message> {
+        let (taken, stay) = std::mem::take(self).messages.into_iter().partition(goes);
+        for message in stay {
+            self.push(message);
+        }
+        taken
+    }
+
+    /// Gives its memory back, if nothing waits.
+    pub(crate) fn trim(&mut self) {
+        if self.is_empty() {
+            self.messages = VecDeque::new();
+        }
+    }
+}
+
+impl Session {
+    /// Puts a message behind those that wait. `reference` is how the application calls it, or 0. A
+    /// message of QoS 0 only waits for the moment when a connection is there to send it.
+    pub fn enqueue(
+        &mut self,
+        publish: &Publish<'_>,
+        reference: u64,
+        now: Millis,
+        connected: bool,
+    ) -> Result<(), Dropped> {
+        let dropped = if publish.qos == Qos::AtMostOnce && !connected {
+            Dropped::NotConnected
+        } else if self.make_room(publish.qos, now) {
+            self.put(Message::new(publish, reference, now));
+            return Ok(());
+        } else {
+            Dropped::QueueFull
+        };
+        if self.asks() {
+            // Whoever has it put here is told by the result.
+            self.lose(Message::new(publish, 0, now), dropped);
+        } else {
+            self.dropped += 1;
+        }
+        Err(dropped)
+    }
+
+    /// As [`enqueue`](Self::enqueue) while there is no connection, for a message that others may have as well.
+    pub fn enqueue_shared(&mut self, message: Message, now: Millis) -> Result<(), Dropped> {
+        let dropped = if message.qos == Qos::AtMostOnce {
+            Dropped::NotConnected
+        } else if self.make_room(message.qos, now) {
+            self.put(message);
+            return Ok(());
+        } else {
+            Dropped::QueueFull
+        };
+        self.lose(message, dropped);
+        Err(dropped)
+    }
+
+    /// Puts a message behind those that wait, for which there is room.
+    pub(crate) fn put(&mut self, message: Message) {
+        self.bytes += message.size();
+        self.waiting.push(message);
+    }
+
+    /// Messages that have not been sent yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether a new message has to wait behind others.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.resend.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// How many further messages of QoS 1 and 2 are taken, if they are small.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.bytes - self.waiting.light_bytes >= self.limits.bytes {
+            return 0;
+        }
+        let kept = self.under_way + self.waiting.len() - self.waiting.light;
+        self.limits.messages.saturating_sub(kept)
+    }
+
+    /// Whether a further message of that QoS is taken.
+    fn has_room(&self, qos: Qos) -> bool {
+        if qos > Qos::AtMostOnce {
+            return self.room() > 0;
+        }
+        let Waiting { light, light_bytes, .. } = self.waiting;
+        light < self.limits.messages && light_bytes < self.limits.bytes
+    }
+
+    /// Drops what is of no more use or has waited longest, if there is no room otherwise for a message of that QoS. Says
+    /// whether there is.
+    pub(crate) fn make_room(&mut self, qos: Qos, now: Millis) -> bool {
+        if self.has_room(qos) {
+            return true;
+        }
+        self.drop_expired(now);
+        while self.limits.drop_oldest && !self.has_room(qos) {
+            match self.waiting.first() {
+                // One of QoS 0 takes only the place of another.
+                Some(first) if qos > Qos::AtMostOnce || first.qos == Qos::AtMostOnce => {
+                    self.lose_first(Dropped::QueueFull);
+                }
+                _ => break,
+            }
+        }
+        self.has_room(qos)
+    }
+
+    /// Takes the first message that waits, to send it; its bytes still count.
+    pub(crate) fn take_first(&mut self) -> Option<Message> {
+        let first = self.waiting.remove(0)?;
+        self.first_is_sent();
+        Some(first)
+    }
+
+    /// Drops messages at the front of those that wait which are of no more use [MQTT-3.3.2-5].
+    pub(crate) fn drop_expired(&mut self, now: Millis) {
+        while self.waiting.first().is_some_and(|message| message.has_expired(now)) {
+            self.lose_first(Dropped::Expired);
+        }
+    }
+
+    /// Drops those of QoS 0, as there is no connection any more.
+    pub fn disconnect(&mut self) {
+        if self.waiting.light == 0 {
+            return;
+        }
+        for message in self.waiting.take(|message| message.qos == Qos::AtMostOnce) {
+            self.bytes -= message.size();
+            self.lose(message, Dropped::NotConnected);
+        }
+        self.others_wait();
+    }
+
+    /// Forgets what waits and the subscriptions, which can be done while there is a connection.
+    pub fn clear_waiting(&mut self) {
+        while !self.waiting.is_empty() {
+            self.lose_first(Dropped::Discarded);
+        }
+        self.clear_subscriptions();
+    }
+}
