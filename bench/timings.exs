@@ -154,7 +154,7 @@ defmodule Bench.Timings do
     connect = <<0x10, 13, 0, 4, "MQTT", 4, 2, 0, 0, 0, 1, "c">>
     {:ok, connection} = MQTT.Native.connection_open_fed(connect, options)
     {[connect: _params], :decide} = MQTT.Native.connection_feed(connection, "")
-    :ok = MQTT.Native.connection_accept(connection, nil, true, nil, %{})
+    :ok = MQTT.Native.connection_accept(connection, {nil, true, nil, %{}, nil})
     connection
   end
 

@@ -35,9 +35,8 @@ defmodule MQTT.Native do
   def connection_receive(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_feed(_connection, _data), do: :erlang.nif_error(:not_loaded)
 
-  def connection_accept(_connection, _session, _clean, _client_id, _properties, _route),
-    do: :erlang.nif_error(:not_loaded)
-
+  def connection_accept(_connection, _accepted), do: :erlang.nif_error(:not_loaded)
+  def connection_accept_large(_connection, _accepted), do: :erlang.nif_error(:not_loaded)
   def connection_offer(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_new_session(_connection), do: :erlang.nif_error(:not_loaded)
 

@@ -503,14 +503,8 @@ defmodule MQTT.Server.Connection do
     id = s.assigned_id
     s = %{s | state: state, params: nil, kept: kept, will: will, asks: asks}
 
-    s.connection
-    |> Native.connection_accept(
-      session && {session, asks},
-      clean,
-      id,
-      told.properties,
-      told.route
-    )
+    {session && {session, asks}, clean, id, told.properties, told.route}
+    |> accept_natively(s.connection)
     |> said({:connack, told.properties}, s)
     |> and_then(&{:noreply, %{&1 | phase: :connected}})
     |> and_then(&watch_will/1)
@@ -520,6 +514,12 @@ defmodule MQTT.Server.Connection do
     |> and_then(&ask/1)
     |> and_then(&check_time/1)
     |> and_then(&{:noreply, &1, {:continue, :kept}})
+  end
+
+  # With much to forget it is for a dirty scheduler.
+  defp accept_natively(accepted, connection) do
+    with :large <- Native.connection_accept(connection, accepted),
+         do: Native.connection_accept_large(connection, accepted)
   end
 
   defp watch_will(s) do

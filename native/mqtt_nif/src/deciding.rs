@@ -6,7 +6,7 @@ use crate::commands::properties_of;
 use crate::connection::{close, panicked};
 use crate::events::close_reason;
 use crate::handle::Handle;
-use crate::router::RouterResource;
+use crate::router::{RouterResource, SMALL};
 use crate::session::{self, Session, SessionResource};
 use crate::{atoms, clock, terms};
 use mqtt_codec::ReasonCode;
@@ -16,21 +16,45 @@ use std::io;
 use std::sync::PoisonError;
 
 type RouteArguments = (ResourceArc<RouterResource>, bool, Option<ResourceArc<RulesResource>>);
+/// Session, `clean`, client identifier, properties and route.
+type Accepted<'a> = (
+    Option<(ResourceArc<SessionResource>, bool)>,
+    bool,
+    Option<&'a str>,
+    Term<'a>,
+    Option<RouteArguments>,
+);
 
 /// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
 /// `clean` says whether it begins anew, and `client_id` is one that the client did not choose. A `route` is a router, whether
 /// what the client publishes goes there instead of to the owner, and the rules for that. The router knows the session
 /// before the client is told, and has forgotten the subscriptions of one that began anew. With a session comes
-/// whether the owner is asked about each of its messages.
+/// whether the owner is asked about each of its messages. `:large` says that it has to begin anew, and that too much has to be
+/// forgotten for a call.
 #[rustler::nif]
-fn connection_accept<'a>(
+fn connection_accept<'a>(env: Env<'a>, handle: Handle<'a>, accepted: Accepted<'a>) -> Term<'a> {
+    if let (Some((session, _)), clean, ..) = &accepted
+        && session.forgets_more_than(SMALL, *clean)
+    {
+        return atoms::large().encode(env);
+    }
+    accept(env, handle, accepted)
+}
+
+/// The same for one of which much is forgotten.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn connection_accept_large<'a>(
     env: Env<'a>,
     handle: Handle<'a>,
-    session: Option<(ResourceArc<SessionResource>, bool)>,
-    clean: bool,
-    client_id: Option<&'a str>,
-    properties: Term<'a>,
-    route: Option<RouteArguments>,
+    accepted: Accepted<'a>,
+) -> Term<'a> {
+    accept(env, handle, accepted)
+}
+
+fn accept<'a>(
+    env: Env<'a>,
+    handle: Handle<'a>,
+    (session, clean, client_id, properties, route): Accepted<'a>,
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {

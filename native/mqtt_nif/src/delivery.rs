@@ -22,6 +22,8 @@ const WORK: usize = 32;
 /// Messages of a client that have not reached everybody.
 #[derive(Default)]
 pub(crate) struct Routing {
+    /// What goes first.
+    left: Option<Box<Left>>,
     messages: VecDeque<Routed>,
     /// What it takes to deliver these, as a [`Sender`] counts it, and took to find to whom.
     cost: usize,
@@ -36,18 +38,18 @@ impl Routing {
         }
     }
 
-    /// Takes messages that nobody has to be told of.
-    pub(crate) fn extend(&mut self, messages: impl Iterator<Item = Routed>) {
-        self.messages.extend(messages);
+    /// Takes messages that go first.
+    pub(crate) fn begin_with(&mut self, left: Left) {
+        self.left = Some(Box::new(left));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.messages.is_empty() && self.left.is_none()
     }
 
     /// Counts anew, unless there are some of before.
     pub(crate) fn begin(mut self) -> Self {
-        if self.messages.is_empty() {
+        if self.is_empty() {
             self.cost = 0;
         }
         self
@@ -80,6 +82,10 @@ impl Routing {
     /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
     pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> Vec<ReasonCode> {
         let mut answers = Vec::new();
+        if self.left.as_mut().is_some_and(|left| !left.deliver(sender)) {
+            return answers;
+        }
+        self.left = None;
         while let Some(routed) = self.messages.front_mut() {
             if !routed.deliver(sender) {
                 break;
@@ -90,6 +96,33 @@ impl Routing {
             self.messages.pop_front();
         }
         answers
+    }
+}
+
+/// Messages that came through groups of shared subscriptions to a member that is gone. They go to others, which are
+/// chosen one after the other.
+pub(crate) struct Left {
+    hub: Arc<Hub>,
+    messages: VecDeque<Message>,
+}
+
+impl Left {
+    pub(crate) fn new(hub: Arc<Hub>, messages: Vec<Message>) -> Self {
+        Self { hub, messages: messages.into() }
+    }
+
+    /// Delivers as many as a call may, and says whether these were all.
+    pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> bool {
+        while !sender.is_done() {
+            let Some(message) = self.messages.pop_front() else { return true };
+            sender.charge(WORK);
+            let passed_on = self.hub.tables().pass_on(message);
+            if let Some(mut routed) = passed_on {
+                // It goes to one, for which there is time.
+                let _ = routed.deliver(sender);
+            }
+        }
+        self.messages.is_empty()
     }
 }
 

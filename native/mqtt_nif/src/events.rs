@@ -149,10 +149,9 @@ impl<'a> Batch<'a> {
         (at, stop)
     }
 
-    /// Whether nothing waits for an answer.
+    /// Whether there is nothing for the owner.
     pub(crate) fn is_empty(&self) -> bool {
-        let routed = self.routing.as_ref().is_some_and(|(_, routing)| !routing.is_empty());
-        self.events.is_empty() && !routed
+        self.events.is_empty()
     }
 
     /// What has become of messages with a reference.

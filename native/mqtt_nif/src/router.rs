@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a session may have that is forgotten by a call on a scheduler.
-const SMALL: usize = 64;
+pub(crate) const SMALL: usize = 64;
 /// Retained messages that a call looks at.
 const LOOKED_AT: usize = 256;
 /// The bytes of those that it sends, from which on no further one is.

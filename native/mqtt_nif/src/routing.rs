@@ -10,7 +10,7 @@
 //! to it, and never both.
 
 use crate::broadcast::Sender;
-use crate::delivery::{Rest, Routed, Routing, To};
+use crate::delivery::{Left, Rest, Routed, Routing, To};
 use crate::local::Local;
 use crate::route::Route;
 use crate::session::{Shared, SharedSession, lock};
@@ -182,8 +182,7 @@ impl Hub {
         let publisher = self.join(&mut tables, &mut shared, session)?;
         if let Some(left) = shared.take_begun() {
             tables.router.remove(publisher);
-            let passed_on = left.into_iter().filter_map(|message| tables.pass_on(message));
-            routing.extend(passed_on);
+            routing.begin_with(Left::new(self.clone(), left));
         }
         Some(Route::new(self.clone(), publisher, rules))
     }
@@ -250,14 +249,10 @@ impl Hub {
     }
 
     /// What came through groups goes to other members.
-    pub(crate) fn pass_on(&self, messages: Vec<Message>, sender: &mut Sender<'_>) {
-        for message in messages {
-            let passed_on = self.tables().pass_on(message);
-            if let Some(mut routed) = passed_on {
-                while !routed.deliver(sender) {
-                    sender.restart();
-                }
-            }
+    pub(crate) fn pass_on(self: &Arc<Self>, messages: Vec<Message>, sender: &mut Sender<'_>) {
+        let mut left = Left::new(self.clone(), messages);
+        while !left.deliver(sender) {
+            sender.restart();
         }
     }
 
@@ -426,7 +421,7 @@ impl Tables {
     }
 
     /// A message that came through a group, for another member.
-    fn pass_on(&self, message: Message) -> Option<Routed> {
+    pub(crate) fn pass_on(&self, message: Message) -> Option<Routed> {
         let group = GroupId::from_number(message.group()?);
         let to = self.to_group(group, 0, &message.publish())?;
         Some(Routed::to(message, vec![to], false))

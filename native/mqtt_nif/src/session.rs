@@ -149,6 +149,12 @@ impl SessionResource {
         &self.0
     }
 
+    /// Whether it would begin anew, and forget more than so many messages and subscriptions.
+    pub(crate) fn forgets_more_than(&self, count: usize, clean: bool) -> bool {
+        let shared = lock(&self.0);
+        (clean || shared.session.has_ended()) && shared.session.count() > count
+    }
+
     /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it is told, as
     /// is who waits for that. `clean` says whether it begins anew, which one that has ended does as
     /// well; `ask` whether the owner decides about each of its messages.

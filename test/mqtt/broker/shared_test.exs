@@ -87,7 +87,14 @@ defmodule MQTT.Broker.SharedTest do
       assert Enum.map(V5.recv_acknowledged(second, 1), &elem(&1, 1)) == ["5"]
     end
 
-    test "give all that waits, however much it is" do
+    # It stays, or is gone as soon as its session has begun anew.
+    for behind <- ["", <<0xE0, 0>>] do
+      test "give all that waits, however much it is, to another when the session begins anew #{inspect(behind)}" do
+        gives_all_that_waits(unquote(behind))
+      end
+    end
+
+    defp gives_all_that_waits(behind) do
       {name, port} = broker()
       first = V5.subscribed(V5.with_session(port, "first"), [{"$share/g/t", 1}])
       close(first)
@@ -95,11 +102,13 @@ defmodule MQTT.Broker.SharedTest do
       padding = :binary.copy("x", 1_000)
       for n <- 1..1_500, do: Broker.publish(name, "t", "#{n} #{padding}", %{qos: 1})
       second = V5.subscribed(V5.connected(port, "second"), [{"$share/g/t", 1}])
-      first = V5.connected(port, "first")
+      first = open(port)
+      send_bytes(first, [V5.connect(0x02, ["first"]), behind])
       messages = V5.recv_acknowledged(second, 1_500)
       numbers = for {0x32, payload} <- messages, do: payload |> String.split() |> hd()
       assert numbers == for(n <- 1..1_500, do: "#{n}")
-      assert_open(first)
+      {:connack, 0, 0, _} = V5.recv_packet(first)
+      if behind == "", do: assert_open(first), else: assert_closed(first)
     end
 
     test "are filters like others before MQTT 5.0, to which nobody can publish" do
