@@ -345,6 +345,10 @@ fn receive<'a>(
         return close(env, atoms::closed());
     }
     let Some(mut session) = side.session.access() else {
+        // What the client publishes over the next connection comes behind it as far as can be.
+        let routing = std::mem::take(&mut side.routing);
+        drop(input);
+        routing.go_on();
         return close(env, atoms::session_taken_over());
     };
     for reason in answers {

@@ -12,6 +12,7 @@
 //! the BEAM's `enif_send`.
 
 use crate::atoms;
+use crate::clock;
 use crate::connection::Connection;
 use crate::terms::consume_timeslice;
 use mqtt_core::Millis;
@@ -36,6 +37,8 @@ const MANY_ALONE: u32 = 32;
 const MANY_WAITING: usize = 32;
 const WAIT_FOR_EACH: usize = 10;
 const MAX_WAIT: usize = 5;
+/// After so many milliseconds without a pass, what was gained by the last one says nothing any more.
+const GAIN_LASTS: Millis = 100;
 
 struct Writer {
     /// Those that have something corked.
@@ -46,8 +49,11 @@ struct Writer {
     /// How many of them have been given since the pass began.
     given: usize,
     pass: Pass,
-    /// For each hundred writes of the pass before, the packets beyond one a write.
+    /// Whether the process has been told to wait before the next one.
+    waits: bool,
+    /// For each hundred writes of the pass before, the packets beyond one a write, and when that was.
     gain: usize,
+    ended: Millis,
 }
 
 /// A writer's way through the connections that were in its list when it began.
@@ -67,7 +73,9 @@ static WRITERS: [Mutex<Writer>; MAX_WRITERS] = [const {
         told: false,
         given: 0,
         pass: NO_PASS,
+        waits: false,
         gain: 0,
+        ended: 0,
     })
 }; MAX_WRITERS];
 
@@ -142,14 +150,26 @@ impl Writer {
         self.told
     }
 
-    /// Begins a pass. Gives the milliseconds to wait before.
-    fn begin(&mut self) -> usize {
+    /// Begins a pass, or gives the milliseconds to wait before.
+    fn begin(&mut self, now: Millis) -> usize {
+        if !std::mem::take(&mut self.waits) {
+            let wait = self.wait(now);
+            self.waits = wait > 0;
+            if self.waits {
+                return wait;
+            }
+        }
+        self.given = 0;
         self.pass = Pass { left: self.connections.len(), ..NO_PASS };
-        let given = std::mem::take(&mut self.given);
-        if given < MANY_WAITING {
+        0
+    }
+
+    fn wait(&self, now: Millis) -> usize {
+        let is_old = now.saturating_sub(self.ended) > GAIN_LASTS;
+        if self.given < MANY_WAITING || is_old {
             return 0;
         }
-        (given * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
+        (self.given * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
     }
 
     /// The next connection of the pass.
@@ -159,8 +179,9 @@ impl Writer {
     }
 
     /// Ends a pass. Says whether there is more.
-    fn end(&mut self) -> bool {
+    fn end(&mut self, now: Millis) -> bool {
         let Pass { writes, packets, .. } = std::mem::replace(&mut self.pass, NO_PASS);
+        self.ended = now;
         self.gain = packets.saturating_sub(writes) * 100 / writes.max(1);
         self.told = !self.connections.is_empty();
         self.told
@@ -201,6 +222,7 @@ fn writer_register(env: Env<'_>, number: usize, count: usize) -> Atom {
     // What the one before it left.
     writer.told = false;
     writer.pass = NO_PASS;
+    writer.waits = false;
     writer.tell(env);
     drop(writer);
     COUNT.store(count.min(MAX_WRITERS), Ordering::Release);
@@ -226,10 +248,11 @@ fn writer_leave(number: usize) -> Atom {
 /// these were all. Before a pass it may say so without having written.
 #[rustler::nif]
 fn writer_write(env: Env<'_>, number: usize) -> Term<'_> {
+    let now = clock::now();
     if let Some(mut writer) = writer(number)
         && writer.pass.left == 0
     {
-        let wait = writer.begin();
+        let wait = writer.begin(now);
         if wait > 0 {
             return wait.encode(env);
         }
@@ -240,7 +263,7 @@ fn writer_write(env: Env<'_>, number: usize) -> Term<'_> {
         if count == AT_ONCE {
             break true;
         }
-        let Some(connection) = writer.next() else { break writer.end() };
+        let Some(connection) = writer.next() else { break writer.end(now) };
         drop(writer);
         let packets = connection.output().uncork(&connection);
         count += 1;
