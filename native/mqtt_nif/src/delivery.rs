@@ -40,7 +40,8 @@ impl Routing {
 
     /// Takes messages that go first.
     pub(crate) fn begin_with(&mut self, left: Left) {
-        self.left = Some(Box::new(left));
+        // Where there is nothing, the owner is not called once more for it.
+        self.left = Some(left).filter(|left| !left.messages.is_empty()).map(Box::new);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

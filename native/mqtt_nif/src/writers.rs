@@ -49,8 +49,6 @@ struct Writer {
     /// How many of them have been given since the pass began.
     given: usize,
     pass: Pass,
-    /// Whether the process has been told to wait before the next one.
-    waits: bool,
     /// For each hundred writes of the pass before, the packets beyond one a write, and when that was.
     gain: usize,
     ended: Millis,
@@ -73,7 +71,6 @@ static WRITERS: [Mutex<Writer>; MAX_WRITERS] = [const {
         told: false,
         given: 0,
         pass: NO_PASS,
-        waits: false,
         gain: 0,
         ended: 0,
     })
@@ -150,26 +147,15 @@ impl Writer {
         self.told
     }
 
-    /// Begins a pass, or gives the milliseconds to wait before.
+    /// Begins a pass. Gives the milliseconds to wait before. What comes meanwhile waits for the next one, which gains by that.
     fn begin(&mut self, now: Millis) -> usize {
-        if !std::mem::take(&mut self.waits) {
-            let wait = self.wait(now);
-            self.waits = wait > 0;
-            if self.waits {
-                return wait;
-            }
-        }
-        self.given = 0;
         self.pass = Pass { left: self.connections.len(), ..NO_PASS };
-        0
-    }
-
-    fn wait(&self, now: Millis) -> usize {
+        let given = std::mem::take(&mut self.given);
         let is_old = now.saturating_sub(self.ended) > GAIN_LASTS;
-        if self.given < MANY_WAITING || is_old {
+        if given < MANY_WAITING || is_old {
             return 0;
         }
-        (self.given * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
+        (given * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
     }
 
     /// The next connection of the pass.
@@ -222,7 +208,6 @@ fn writer_register(env: Env<'_>, number: usize, count: usize) -> Atom {
     // What the one before it left.
     writer.told = false;
     writer.pass = NO_PASS;
-    writer.waits = false;
     writer.tell(env);
     drop(writer);
     COUNT.store(count.min(MAX_WRITERS), Ordering::Release);

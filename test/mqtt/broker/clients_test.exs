@@ -81,6 +81,17 @@ defmodule MQTT.Broker.ClientsTest do
       eventually(fn -> not Broker.disconnect(name, "client") end)
     end
 
+    # They are many, and most are silent.
+    test "have given back by then what CONNECT took" do
+      {name, port} = broker()
+      for flags <- [0x00, 0x02, 0x02], do: V5.connected(port, "client", flags)
+      pid = Broker.info(name, "client").pid
+
+      eventually(fn ->
+        Process.info(pid, :current_function) == {:current_function, {:erlang, :hibernate, 3}}
+      end)
+    end
+
     test "are told when the broker stops" do
       {name, port} = broker()
       client = V5.connected(port, "client")
