@@ -87,9 +87,8 @@ defmodule MQTT.Broker.ClientsTest do
       for flags <- [0x00, 0x02, 0x02], do: V5.connected(port, "client", flags)
       pid = Broker.info(name, "client").pid
 
-      eventually(fn ->
-        Process.info(pid, :current_function) == {:current_function, {:erlang, :hibernate, 3}}
-      end)
+      hibernates = [status: :waiting, current_function: {:erlang, :hibernate, 3}]
+      eventually(fn -> Process.info(pid, [:status, :current_function]) == hibernates end)
     end
 
     test "are told when the broker stops" do
