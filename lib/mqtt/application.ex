@@ -9,6 +9,8 @@ defmodule MQTT.Application do
     # Threads and resources point into the library, so its module must not be purged.
     :code.stick_mod(MQTT.Native)
 
+    :ok = MQTT.Server.Will.Guard.new_table()
+
     Supervisor.start_link([MQTT.Server.Will, MQTT.Server.Will.Guard | writers()],
       strategy: :one_for_one,
       name: MQTT.Supervisor

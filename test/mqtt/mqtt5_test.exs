@@ -295,6 +295,62 @@ defmodule MQTT.Mqtt5Test do
     end
   end
 
+  describe "the will of a connection that is killed is published once" do
+    setup do
+      test = self()
+      # In the process of the connection its callback waits, as one may.
+      handle_publish = fn _topic, _message, %{will: true}, state ->
+        send(test, {:will, self()})
+        receive do: (:go -> {:ok, state})
+      end
+
+      init = fn _params, state -> {:ok, state, {:will, :auto}} end
+      {port, _} = served(:tcp, %{init: init, handle_publish: handle_publish})
+      client = open(port)
+      will = %{topic: "will", payload: "gone", qos: 1, retain: true}
+      send_bytes(client, connect_packet(will: will))
+      assert <<0x20, _::binary>> = recv(client)
+      assert_receive {:init, pid, _}
+      {:ok, client: client, pid: pid}
+    end
+
+    test "by another process", %{pid: pid} do
+      Process.exit(pid, :kill)
+      assert_receive {:will, other} when other != pid
+      send(other, :go)
+      refute_receive {:will, _}, 50
+    end
+
+    test "also when that was killed before", %{pid: pid} do
+      guard = Process.whereis(MQTT.Server.Will.Guard)
+      Process.exit(guard, :kill)
+      Process.exit(pid, :kill)
+      assert_receive {:will, other} when other != pid
+      send(other, :go)
+      refute_receive {:will, _}, 50
+    end
+
+    test "also when it is publishing it", %{client: client, pid: pid} do
+      close(client)
+      assert_receive {:will, ^pid}
+      Process.exit(pid, :kill)
+      assert_receive {:will, other} when other != pid
+      send(other, :go)
+      refute_receive {:will, _}, 50
+    end
+
+    test "and not again when it has ended after that", %{client: client, pid: pid} do
+      ref = Process.monitor(pid)
+      close(client)
+      assert_receive {:will, ^pid}
+      send(pid, :go)
+      assert_receive {:DOWN, ^ref, _, _, {:shutdown, :closed}}
+      # It has heard of that end.
+      _ = :sys.get_state(MQTT.Server.Will.Guard)
+      refute_received {:will, _}
+    end
+  end
+
   test "a will that the server does not offer is refused [MQTT-3.2.2-12] [MQTT-3.2.2-13]" do
     for {offer, will, code} <- [
           {%{maximum_qos: 1}, %{qos: 2}, 0x9B},

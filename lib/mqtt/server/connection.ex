@@ -288,10 +288,7 @@ defmodule MQTT.Server.Connection do
   # The will that was to be published for the handler.
   defp publish_will(%{will: nil} = s), do: s
 
-  defp publish_will(s) do
-    Will.Guard.leave()
-    %{s | state: Will.publish(s.will, s.module, s.state)}
-  end
+  defp publish_will(s), do: %{s | state: Will.publish(s.will, s.module, s.state)}
 
   defp forget_will(%{will: nil} = s), do: s
 

@@ -4,11 +4,10 @@ defmodule MQTT.Server.Will do
   #
   # MQTT 5.0 has it wait for the Will Delay Interval, or for the end of the session if that comes first,
   # and forgotten when the client comes back to its session before [MQTT-3.1.3-9]. That is a process
-  # of its own, because the connection's ends.
-  #
-  # That of a connection that is killed is published by `MQTT.Server.Will.Guard`.
+  # of its own, because the connection's ends: `MQTT.Server.Will.Guard` starts it.
 
   alias MQTT.{Native, Session}
+  alias MQTT.Server.Will.Guard
 
   @enforce_keys [:topic, :message, :opts, :delay]
   defstruct @enforce_keys
@@ -52,31 +51,34 @@ defmodule MQTT.Server.Will do
   end
 
   @doc """
-  Publishes the will of the connection of the calling process, which ends: now or later. Gives the state
-  that the callback left if it was called now.
+  Publishes the will of the connection of the calling process, which ends: now, or, if it has to wait, when the process has
+  ended. Gives the state that the callback left if it was called now.
   """
   @spec publish(t, module, state) :: state when state: term
   def publish(will, module, state) do
-    case Session.current() do
-      nil -> publish_now(will, module, state)
-      session -> publish(will, session, module, state)
-    end
-  end
+    case due(will, Session.current(), self()) do
+      :never ->
+        Guard.leave()
+        state
 
-  defp publish(will, session, module, state) do
-    case due(will, session, self()) do
-      :never -> state
-      :now -> publish_now(will, module, state)
-      seconds -> publish_later(will, seconds, session, module, state)
+      :now ->
+        # Not before: the callback may take long, and the process be killed meanwhile.
+        try do
+          publish_now(will, module, state)
+        after
+          Guard.leave()
+        end
+
+      _seconds ->
+        Guard.put(will, module, state)
+        state
     end
   end
 
   @doc "The same for a connection that has ended, in a process that may wait."
   @spec publish_for(pid, t, Session.t() | nil, module, term) :: term
-  def publish_for(_connection, will, nil, module, state), do: publish_now(will, module, state)
-
   def publish_for(connection, will, session, module, state) do
-    Session.put_current(session)
+    if session, do: Session.put_current(session)
 
     case due(will, session, connection) do
       :never ->
@@ -86,11 +88,13 @@ defmodule MQTT.Server.Will do
         publish_now(will, module, state)
 
       seconds ->
-        if forgotten?(:ok, seconds * 1_000), do: state, else: publish_now(will, module, state)
+        if forgotten?(seconds * 1_000), do: state, else: publish_now(will, module, state)
     end
   end
 
   # If it has to wait, this process is told of the next connection.
+  defp due(_will, nil, _connection), do: :now
+
   defp due(will, session, connection) do
     case Native.session_await(session, connection) do
       {:session_taken_over, false} when will.delay > 0 -> :never
@@ -108,46 +112,18 @@ defmodule MQTT.Server.Will do
     end
   end
 
-  # The connection has the session until it is told that somebody else awaits its end.
-  defp publish_later(will, seconds, session, module, state) do
-    connection = self()
-
-    wait = fn ->
-      Session.put_current(session)
-      awaiting = Native.session_await(session, connection)
-      send(connection, {:"$mqtt", {:awaiting, self()}})
-      if forgotten?(awaiting, seconds * 1_000), do: :ok, else: publish_now(will, module, state)
-    end
-
-    case start(wait) do
-      {:ok, task} ->
-        ref = Process.monitor(task)
-
-        receive do
-          {:"$mqtt", {:awaiting, ^task}} -> Process.demonitor(ref, [:flush])
-          {:DOWN, ^ref, :process, _, _} -> :ok
-        end
-
-        state
-
-      {:error, :max_children} ->
-        publish_now(will, module, state)
-    end
-  end
-
   @doc "Runs a function in a process of its own, if there may be one more."
   @spec start((() -> term)) :: {:ok, pid} | {:error, :max_children}
   def start(function), do: Task.Supervisor.start_child(@supervisor, function)
 
   # Whether the client comes back to its session in time.
-  defp forgotten?({:session_taken_over, clean}, _left), do: not clean
-  defp forgotten?(:ok, left) when left <= 0, do: false
+  defp forgotten?(left) when left <= 0, do: false
 
-  defp forgotten?(:ok, left) do
+  defp forgotten?(left) do
     receive do
       {:"$mqtt", {:session_taken_over, clean}} -> not clean
     after
-      min(left, @longest) -> forgotten?(:ok, left - @longest)
+      min(left, @longest) -> forgotten?(left - @longest)
     end
   end
 end

@@ -1,50 +1,73 @@
 defmodule MQTT.Server.Will.Guard do
   @moduledoc false
-  # Publishes the wills of connections that were killed, and so could not do it themselves: for the handler's
-  # state that init/2 left. A connection says when it has begun to end by itself.
+  # Publishes the wills of connections that have ended without doing it themselves: because they were killed, or because
+  # theirs has to wait. They are in a table, a row for each connection, with the handler's state that init/2 left, or that of
+  # the end. The table is the application's, so that a successor of this process finds them.
 
   use GenServer
 
   alias MQTT.Server.Will
   alias MQTT.Session
 
+  @table __MODULE__
+
+  @doc "Makes the table, for the application."
+  @spec new_table :: :ok
+  def new_table do
+    _ = :ets.new(@table, [:named_table, :public, write_concurrency: true])
+    :ok
+  end
+
   def start_link(_), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
-  @doc "Watches the connection of the calling process."
+  @doc "Watches the connection of the calling process, and publishes its will when it has ended, unless it calls `leave/0`."
   @spec watch(Will.t(), module, state :: term) :: :ok
-  def watch(will, module, state),
-    do: GenServer.cast(__MODULE__, {:watch, self(), {will, Session.current(), module, state}})
+  def watch(will, module, state) do
+    put(will, module, state)
+    GenServer.cast(__MODULE__, {:watch, self()})
+  end
 
-  @doc "The calling process sees to its will itself, or it has none any more."
+  @doc "What is to be published now, when the calling process is watched already."
+  @spec put(Will.t(), module, state :: term) :: :ok
+  def put(will, module, state) do
+    true = :ets.insert(@table, {self(), will, Session.current(), module, state})
+    :ok
+  end
+
+  @doc "The calling process has seen to its will itself, or has none any more."
   @spec leave :: :ok
-  def leave, do: GenServer.cast(__MODULE__, {:leave, self()})
-
-  # The monitor of each connection, and what to publish.
-  @impl true
-  def init(_), do: {:ok, %{}}
-
-  @impl true
-  def handle_cast({:watch, connection, what}, watched),
-    do: {:noreply, Map.put(watched, connection, {Process.monitor(connection), what})}
-
-  def handle_cast({:leave, connection}, watched) do
-    {left, watched} = Map.pop(watched, connection)
-    with {monitor, _what} <- left, do: Process.demonitor(monitor, [:flush])
-    {:noreply, watched}
+  def leave do
+    true = :ets.delete(@table, self())
+    :ok
   end
 
   @impl true
-  def handle_info({:DOWN, _monitor, _, connection, _}, watched) do
-    {{_, {will, session, module, state}}, watched} = Map.pop!(watched, connection)
-    publish = fn -> Will.publish_for(connection, will, session, module, state) end
+  def init(_) do
+    for [connection] <- :ets.match(@table, {:"$1", :_, :_, :_, :_}),
+        do: Process.monitor(connection)
 
-    # If too many wills wait, this one does not.
-    _ =
-      with {:error, :max_children} <- Will.start(publish),
-           do: Task.start(fn -> Will.publish_for(connection, will, nil, module, state) end)
-
-    {:noreply, watched}
+    {:ok, nil}
   end
 
-  def handle_info(_, watched), do: {:noreply, watched}
+  @impl true
+  def handle_cast({:watch, connection}, s) do
+    _ = Process.monitor(connection)
+    {:noreply, s}
+  end
+
+  @impl true
+  def handle_info({:DOWN, _monitor, _, connection, _}, s) do
+    for {^connection, will, session, module, state} <- :ets.take(@table, connection) do
+      publish = fn -> Will.publish_for(connection, will, session, module, state) end
+
+      # If too many wills wait, this one does not.
+      _ =
+        with {:error, :max_children} <- Will.start(publish),
+             do: Task.start(fn -> Will.publish_for(connection, will, nil, module, state) end)
+    end
+
+    {:noreply, s}
+  end
+
+  def handle_info(_, s), do: {:noreply, s}
 end
