@@ -6,6 +6,7 @@ defmodule MQTT.Broker.Connection do
 
   alias MQTT.{Message, Router, Session}
   alias MQTT.Broker.{ACL, Context, Passwords, Sessions}
+  alias MQTT.Server.Accepting
 
   # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
   @retry 20
@@ -99,11 +100,7 @@ defmodule MQTT.Broker.Connection do
   end
 
   # Before MQTT 5.0 a client is not told the identifier that it gets [MQTT-3.1.3-6].
-  defp identified(%{client_id: ""} = params) do
-    id = "auto-" <> Base.encode32(:crypto.strong_rand_bytes(15), case: :lower)
-    %{params | client_id: id}
-  end
-
+  defp identified(%{client_id: ""} = params), do: %{params | client_id: Accepting.new_id()}
   defp identified(params), do: params
 
   # The table keeps these for as long as the session, and not all of CONNECT with them.

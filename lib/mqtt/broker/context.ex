@@ -17,12 +17,16 @@ defmodule MQTT.Broker.Context do
     :acl,
     :connack,
     :session,
-    :max_sessions
+    :max_sessions,
+    :connected,
+    :since
   ]
   defstruct @enforce_keys
 
   # clients: the table of MQTT.Broker.Sessions, which is the process `sessions`
   # processes: a table with others of the broker's processes
+  # connected: the connections that are there, which that process counts
+  # since: the second of the monotonic time at which the broker began
 
   @type t :: %__MODULE__{
           name: atom,
@@ -36,7 +40,9 @@ defmodule MQTT.Broker.Context do
           acl: Broker.ACL.t() | nil,
           connack: map,
           session: keyword,
-          max_sessions: pos_integer
+          max_sessions: pos_integer,
+          connected: :counters.counters_ref(),
+          since: integer
         }
 
   @spec put(t) :: :ok

@@ -103,7 +103,8 @@ defmodule MQTT.Broker.Handler do
       while its client has come back;
     * its session has ended.
 
-  With the last one and `:killed` the client is a map with its `:client_id` only, and the process none of the client's own.
+  With the last one and `:killed` the client is a map with its `:client_id` only, and the process one that was started for that: what happens to a client
+  that is back already may be told before. One that is killed while it is being let in may have one of `:connected` and `:killed` without the other.
   """
   @type event ::
           {:connected, :new | :resumed | :discarded}

@@ -74,7 +74,7 @@ defmodule MQTT.Broker.Sessions do
 
   @doc "How many clients are connected."
   @spec connected(Context.t()) :: non_neg_integer
-  def connected(context), do: GenServer.call(context.sessions, :connected)
+  def connected(context), do: :counters.get(context.connected, 1)
 
   @impl true
   def init(options) do
@@ -95,7 +95,9 @@ defmodule MQTT.Broker.Sessions do
         acl: acl,
         connack: options.connack,
         session: options.session,
-        max_sessions: options.max_sessions
+        max_sessions: options.max_sessions,
+        connected: :counters.new(1, []),
+        since: System.monotonic_time(:second)
       }
 
       Context.put(context)
@@ -116,6 +118,7 @@ defmodule MQTT.Broker.Sessions do
   @impl true
   def handle_cast({:opened, pid, client_id, session, generation}, s) do
     monitor = Process.monitor(pid)
+    :counters.add(s.context.connected, 1, 1)
     client = Map.get(s.clients, client_id, %{pids: [], generation: 0, timer: nil})
     _ = client.timer && Process.cancel_timer(client.timer)
 
@@ -135,11 +138,9 @@ defmodule MQTT.Broker.Sessions do
   end
 
   @impl true
-  def handle_call(:connected, _from, s), do: {:reply, map_size(s.opened), s}
-
-  @impl true
   def handle_info({:DOWN, monitor, _, pid, reason}, s) do
     {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
+    :counters.sub(s.context.connected, 1, 1)
     client = Map.fetch!(s.clients, client_id)
     client = %{client | pids: List.delete(client.pids, pid)}
     # What it could not say itself.

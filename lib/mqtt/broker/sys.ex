@@ -14,7 +14,7 @@ defmodule MQTT.Broker.Sys do
     context = Context.get!(name)
     :ok = publish("version", "mqtt version #{Application.spec(:mqtt, :vsn)}", context)
     send(self(), :publish)
-    {:ok, %{context: context, interval: interval, since: System.monotonic_time(:second)}}
+    {:ok, %{context: context, interval: interval}}
   end
 
   @impl true
@@ -22,7 +22,7 @@ defmodule MQTT.Broker.Sys do
     stats = Router.info(s.context.router)
     total = :ets.info(s.context.clients, :size)
     connected = Sessions.connected(s.context)
-    uptime = System.monotonic_time(:second) - s.since
+    uptime = System.monotonic_time(:second) - s.context.since
 
     for {name, value} <- [
           {"uptime", "#{uptime} seconds"},

@@ -50,10 +50,12 @@ defmodule MQTT.Server.Accepting do
   got [MQTT-3.1.3-7].
   """
   @spec assigned_id(map) :: String.t() | nil
-  def assigned_id(%{client_id: "", protocol_version: 5}),
-    do: "auto-" <> Base.encode32(:crypto.strong_rand_bytes(15), case: :lower)
-
+  def assigned_id(%{client_id: "", protocol_version: 5}), do: new_id()
   def assigned_id(_params), do: nil
+
+  @doc "A client identifier that nobody has."
+  @spec new_id :: String.t()
+  def new_id, do: "auto-" <> Base.encode32(:crypto.strong_rand_bytes(15), case: :lower)
 
   @doc "What actions of `init/2` say about the connection, and the others."
   @spec split([term]) :: {t, [term]}
