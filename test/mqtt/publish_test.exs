@@ -239,6 +239,31 @@ defmodule MQTT.PublishTest do
     Task.await_many(publishers)
   end
 
+  test "connections publish while others publish to them, and end, and nothing is lost or overtaken" do
+    server = serve_scripted(:listener)
+    {clients, connections} = Enum.unzip(for _ <- 1..20, do: connected(server))
+    pids = for _ <- clients, do: assert_receive({:init, pid, _}) && pid
+
+    others =
+      Task.async(fn -> for n <- 1..2_000, do: [] = Server.publish(connections, "a", <<n::16>>) end)
+
+    own =
+      Task.async(fn ->
+        for n <- 1..300, pid <- pids, do: GenServer.cast(pid, {:act, {:publish, "b", <<n::16>>}})
+      end)
+
+    Task.await_many([others, own])
+    for pid <- pids, do: :ok = Server.stop(pid)
+
+    for client <- clients do
+      received =
+        for <<0x30, 5, 1::16, topic::binary-1, n::16 <- recv_all(client)>>, do: {topic, n}
+
+      assert for({"a", n} <- received, do: n) == Enum.to_list(1..2_000)
+      assert for({"b", n} <- received, do: n) == Enum.to_list(1..300)
+    end
+  end
+
   # A handler that publishes to `connection` and then waits, or ends at once.
   defp publish_and(what, connection) do
     test = self()

@@ -24,6 +24,12 @@ const FLUSHED_AT_ONCE: usize = 64 * 1024;
 /// What is corked is written when it is so much.
 const MAX_CORKED: usize = 64 * 1024;
 
+/// How far beyond its limit the queue may grow while a writer sends, which does not show that the peer is slow.
+const BEHIND_LOAN: usize = 256 * 1024;
+
+/// At most so much memory is taken for what may be corked behind a first packet.
+const EXPECTED: usize = 4 * 1024;
+
 /// How far beyond its limit the queue may grow by answers, which are never dropped.
 const ANSWERS: usize = 256 * 1024;
 
@@ -71,6 +77,8 @@ enum Writing {
     AtOnce,
     /// It was not tried yet. A writer will, or the owner of a fed connection, or who comes before.
     Corked,
+    /// A writer is sending what was corked, without the lock. It sees to what comes meanwhile, at once if that is `urgent`.
+    Lent { urgent: bool },
     /// A flusher is at work.
     Flushing,
 }
@@ -96,6 +104,8 @@ pub(crate) struct Output {
     writing: Writing,
     /// Packets of those that were corked, by as many calls.
     corked: u32,
+    /// Bytes that the last writer took, which the next one may find again.
+    expected: usize,
     /// Whether the owner was told to disconnect a slow peer.
     told_full: bool,
     /// Whether the owner reads nothing until it is told that the queue is empty.
@@ -107,6 +117,20 @@ pub(crate) struct Output {
     /// The sum over the listener's connections, if one accepted this.
     dropped_at_listener: Option<Arc<AtomicUsize>>,
     ending: Option<Ending>,
+}
+
+/// What a writer sends without the lock.
+pub(crate) struct Loan {
+    bytes: BytesMut,
+    socket: Arc<Socket>,
+    /// Packets, by as many calls of [`cork`](Output::cork).
+    pub(crate) packets: u32,
+}
+
+impl Loan {
+    pub(crate) fn send(&self) -> io::Result<usize> {
+        Ok(send_all(&self.socket, &mut [IoSlice::new(&self.bytes)])?.0)
+    }
 }
 
 /// How the connection ends once the queue is empty.
@@ -128,6 +152,7 @@ impl Output {
             queue: BytesMut::new(),
             writing: Writing::AtOnce,
             corked: 0,
+            expected: 0,
             told_full: false,
             owner_waits: false,
             owner: None,
@@ -161,6 +186,10 @@ impl Output {
 
     fn is_flushing(&self) -> bool {
         self.writing == Writing::Flushing
+    }
+
+    fn is_lent(&self) -> bool {
+        matches!(self.writing, Writing::Lent { .. })
     }
 
     fn is_corked(&self) -> bool {
@@ -242,7 +271,8 @@ impl Output {
     }
 
     fn is_full(&self) -> bool {
-        self.queue.len() >= self.options.queue_limit
+        let more = if self.is_lent() { BEHIND_LOAN } else { 0 };
+        self.queue.len() >= self.options.queue_limit.saturating_add(more)
     }
 
     /// Counts messages that were not sent.
@@ -264,7 +294,9 @@ impl Output {
         if self.ending.is_some() {
             return;
         }
-        if !self.fed && !self.is_flushing() {
+        if self.is_lent() {
+            self.writing = Writing::Lent { urgent: true };
+        } else if !self.fed && !self.is_flushing() {
             let Ok(left) = self.send(slices) else {
                 drop(self.take());
                 self.socket = None;
@@ -275,14 +307,18 @@ impl Output {
         for slice in slices.iter() {
             self.enqueue(slice);
         }
-        if !self.fed && !self.is_flushing() && !self.queue.is_empty() {
-            self.start_flusher(connection);
+        let is_refused = self.writing == Writing::AtOnce && !self.queue.is_empty();
+        if is_refused && !self.fed {
+            self.start_flusher(connection, self.socket.clone());
         }
     }
 
     fn enqueue(&mut self, bytes: &[u8]) {
         self.queue.extend_from_slice(bytes);
-        QUEUED_BYTES.add(bytes.len());
+        // All schedulers share the count, so that what is only corked is not worth it.
+        if self.is_flushing() {
+            QUEUED_BYTES.add(bytes.len());
+        }
     }
 
     /// Sends what was corked and `slices` behind it in one call, as much as the kernel takes, and
@@ -303,14 +339,13 @@ impl Output {
         let corked = sent.min(self.queue.len());
         IoSlice::advance_slices(&mut slices, sent - corked);
         self.queue.advance(corked);
-        QUEUED_BYTES.subtract(corked);
         if self.queue.is_empty() {
             self.queue = BytesMut::new();
         }
         Ok(slices)
     }
 
-    /// For a writer: sends what was corked. Says how many calls of [`cork`](Self::cork) that was from.
+    /// Sends what was corked. Says how many calls of [`cork`](Self::cork) that was from.
     pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) -> u32 {
         if self.is_corked() {
             self.write(connection, &mut []);
@@ -318,15 +353,71 @@ impl Output {
         std::mem::take(&mut self.corked)
     }
 
+    /// For a writer: what was corked, to be sent without the lock, for which others would wait as long as the kernel takes.
+    pub(crate) fn lend(&mut self) -> Option<Loan> {
+        if !self.is_corked() || self.fed {
+            return None;
+        }
+        let socket = self.socket.clone()?;
+        self.writing = Writing::Lent { urgent: false };
+        self.expected = self.queue.len();
+        let packets = std::mem::take(&mut self.corked);
+        Some(Loan { bytes: std::mem::take(&mut self.queue), socket, packets })
+    }
+
+    /// What could be sent of that was. Says whether more has been corked meanwhile.
+    pub(crate) fn take_back(
+        &mut self,
+        connection: &Arc<Connection>,
+        mut loan: Loan,
+        sent: io::Result<usize>,
+    ) -> bool {
+        let urgent = self.writing == Writing::Lent { urgent: true };
+        self.writing = Writing::AtOnce;
+        let Ok(sent) = sent else {
+            drop(self.take());
+            if self.socket.take().is_none() {
+                // The connection has ended meanwhile.
+                loan.socket.end();
+            }
+            return false;
+        };
+        loan.bytes.advance(sent);
+        let is_refused = !loan.bytes.is_empty();
+        if is_refused {
+            let behind = std::mem::replace(&mut self.queue, loan.bytes);
+            self.queue.extend_from_slice(&behind);
+        }
+        if is_refused || self.ending.is_some() {
+            self.start_flusher(connection, Some(loan.socket));
+            return false;
+        }
+        if self.queue.is_empty() {
+            return false;
+        }
+        self.writing = Writing::Corked;
+        if urgent {
+            self.uncork(connection);
+        }
+        self.is_corked()
+    }
+
     /// Puts a small packet, in two parts, behind what waits. Says who has to see to it.
     pub(crate) fn cork(&mut self, connection: &Arc<Connection>, parts: [&[u8]; 2]) -> Corked {
         if self.ending.is_some() || (self.socket.is_none() && !self.fed) {
             return Corked::Known;
         }
+        if self.queue.capacity() == 0 {
+            self.queue.reserve(self.expected.min(EXPECTED));
+        }
         for part in parts {
             self.enqueue(part);
         }
         if self.is_flushing() {
+            return Corked::Known;
+        }
+        if self.is_lent() {
+            self.corked = self.corked.saturating_add(1);
             return Corked::Known;
         }
         if !self.fed && self.queue.len() >= MAX_CORKED {
@@ -343,13 +434,14 @@ impl Output {
         }
     }
 
-    fn start_flusher(&mut self, connection: &Arc<Connection>) {
-        if let Some(socket) = &self.socket {
-            let started = flusher::start(connection.clone(), socket.clone()).is_ok();
-            self.writing = if started { Writing::Flushing } else { Writing::AtOnce };
-        }
-        if !self.is_flushing() {
+    fn start_flusher(&mut self, connection: &Arc<Connection>, socket: Option<Arc<Socket>>) {
+        let Some(socket) = socket else { return self.give_up() };
+        if flusher::start(connection.clone(), socket.clone()).is_ok() {
+            self.writing = Writing::Flushing;
+            QUEUED_BYTES.add(self.queue.len());
+        } else {
             self.give_up();
+            socket.end();
         }
     }
 
@@ -359,7 +451,9 @@ impl Output {
             self.writing = Writing::AtOnce;
         }
         let taken = std::mem::take(&mut self.queue);
-        QUEUED_BYTES.subtract(taken.len());
+        if self.is_flushing() {
+            QUEUED_BYTES.subtract(taken.len());
+        }
         taken
     }
 
@@ -428,7 +522,8 @@ impl Output {
         }
         self.ending.get_or_insert(ending);
         let socket = self.socket.take();
-        if self.is_flushing() { None } else { socket }
+        // Otherwise the flusher does it, or a writer has one do it.
+        socket.filter(|_| !self.is_flushing() && !self.is_lent())
     }
 }
 

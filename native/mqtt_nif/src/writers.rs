@@ -158,10 +158,11 @@ impl Writer {
         (given * WAIT_FOR_EACH * self.gain.min(100)).div_ceil(100_000).min(MAX_WAIT)
     }
 
-    /// The next connection of the pass.
-    fn next(&mut self) -> Option<Arc<Connection>> {
-        self.pass.left = self.pass.left.checked_sub(1)?;
-        self.connections.pop_front()
+    /// The next connections of the pass.
+    fn next(&mut self) -> Vec<Arc<Connection>> {
+        let count = self.pass.left.min(AT_ONCE).min(self.connections.len());
+        self.pass.left -= count;
+        self.connections.drain(..count).collect()
     }
 
     /// Ends a pass. Says whether there is more.
@@ -234,29 +235,35 @@ fn writer_leave(number: usize) -> Atom {
 #[rustler::nif]
 fn writer_write(env: Env<'_>, number: usize) -> Term<'_> {
     let now = clock::now();
-    if let Some(mut writer) = writer(number)
-        && writer.pass.left == 0
-    {
-        let wait = writer.begin(now);
-        if wait > 0 {
-            return wait.encode(env);
+    let batch = {
+        let Some(mut writer) = writer(number) else { return atoms::ok().encode(env) };
+        if writer.pass.left == 0 {
+            let wait = writer.begin(now);
+            if wait > 0 {
+                return wait.encode(env);
+            }
+        }
+        writer.next()
+    };
+    let (mut calls, mut packets, mut again) = (0, 0, Vec::new());
+    for connection in batch {
+        let loan = connection.output().lend();
+        if let Some(loan) = loan {
+            calls += 1;
+            packets += loan.packets as usize;
+            let sent = loan.send();
+            let more = connection.output().take_back(&connection, loan, sent);
+            if more {
+                again.push(connection);
+            }
         }
     }
-    let mut count = 0;
-    let more = loop {
-        let Some(mut writer) = writer(number) else { break false };
-        if count == AT_ONCE {
-            break true;
-        }
-        let Some(connection) = writer.next() else { break writer.end(now) };
-        drop(writer);
-        let packets = connection.output().uncork(&connection);
-        count += 1;
-        if let Some(mut writer) = self::writer(number) {
-            writer.pass.writes += 1;
-            writer.pass.packets += packets as usize;
-        }
-    };
-    consume_timeslice(env, COST * count);
+    consume_timeslice(env, COST * calls);
+    let Some(mut writer) = writer(number) else { return atoms::ok().encode(env) };
+    writer.pass.writes += calls;
+    writer.pass.packets += packets;
+    writer.given += again.len();
+    writer.connections.extend(again);
+    let more = writer.pass.left > 0 || writer.end(now);
     if more { 0.encode(env) } else { atoms::ok().encode(env) }
 }
