@@ -225,7 +225,7 @@ mod group {
         bencher.bench_local(|| {
             router.matches("jobs/1", None, &mut matches);
             let load = |id: SubscriberId| Some(id.0 as usize + 1);
-            router.choose(matches.groups()[0], 0, None, load).map(|member| member.subscriber)
+            router.choose(matches.groups()[0], 0, load).map(|member| member.subscriber)
         });
     }
 }

@@ -15,7 +15,7 @@
 //! router.matches("plant/7/status", None, &mut matches);
 //! let found: Vec<_> = matches.iter().map(|found| (found.subscriber, found.qos)).collect();
 //! assert_eq!(found, [(anna, Qos::AtLeastOnce)]);
-//! let worker = router.choose(matches.groups()[0], 0, None, |_| Some(0));
+//! let worker = router.choose(matches.groups()[0], 0, |_| Some(0));
 //! assert_eq!(worker.map(|found| found.subscriber), Some(ben));
 //! ```
 //!

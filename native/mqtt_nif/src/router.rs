@@ -234,7 +234,7 @@ fn router_send_retained<'a>(
     let cursor = cursor(from)?;
     let connection = handle.connection();
     let now = clock::now();
-    let (messages, mut bytes) = {
+    let (messages, bytes) = {
         let Ok(mut input) = connection.input.lock() else { return Ok(atoms::done().encode(env)) };
         let Some((_, session)) = input.connected() else { return Ok(atoms::done().encode(env)) };
         // What waits already is sent first, and others need room as well.
@@ -244,14 +244,7 @@ fn router_send_retained<'a>(
     if messages == 0 || bytes == 0 {
         return Ok((atoms::wait(), from).encode(env));
     }
-    bytes = bytes.min(PAGE);
-    let mut found = Vec::new();
-    let next =
-        router.0.retained().matching_while(filter, Some(&cursor), messages, now, |_, message| {
-            found.push(message.clone());
-            bytes = bytes.saturating_sub(message.size());
-            go_on(bytes > 0)
-        });
+    let (found, next) = page(&router.0, filter, Some(&cursor), messages, bytes, now);
     let mut sender = Sender::new(env, now);
     for message in found {
         let Ok(mut input) = connection.input.lock() else { break };
@@ -278,8 +271,22 @@ fn router_send_retained<'a>(
     })
 }
 
-fn go_on(there_is_room: bool) -> ControlFlow<()> {
-    if there_is_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+/// Retained messages that a filter matches, so many of them, of so many bytes or a page, and the cursor of the others.
+fn page(
+    hub: &Hub,
+    filter: &str,
+    from: Option<&Cursor>,
+    messages: usize,
+    bytes: usize,
+    now: core::Millis,
+) -> (Vec<core::Message>, Option<Cursor>) {
+    let (mut found, mut bytes) = (Vec::new(), bytes.min(PAGE));
+    let next = hub.retained().matching_while(filter, from, messages, now, |_, message| {
+        found.push(message.clone());
+        bytes = bytes.saturating_sub(message.size());
+        if bytes > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    (found, next)
 }
 
 /// Some of the retained messages that a filter matches, as `{topic, payload, options}`, and the cursor of the others or
@@ -291,17 +298,9 @@ fn router_retained<'a>(
     filter: &'a str,
     from: Term<'a>,
 ) -> NifResult<(Vec<Term<'a>>, Term<'a>)> {
-    let mut found = Vec::new();
     let now = clock::now();
     let cursor = if atoms::nil() == from { None } else { Some(cursor(from)?) };
-    let mut bytes = PAGE;
-    let retained = router.0.retained();
-    let next = retained.matching_while(filter, cursor.as_ref(), LOOKED_AT, now, |_, message| {
-        found.push(message.clone());
-        bytes = bytes.saturating_sub(message.size());
-        go_on(bytes > 0)
-    });
-    drop(retained);
+    let (found, next) = page(&router.0, filter, cursor.as_ref(), LOOKED_AT, PAGE, now);
     let found = found.iter().map(|message| message_term(env, message, now)).collect();
     let next = match next {
         None => atoms::done().encode(env),

@@ -433,7 +433,7 @@ impl Tables {
             Receiver::Session(session) => session.load(),
             Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
         };
-        let chosen = self.router.choose(group, key, None, load)?;
+        let chosen = self.router.choose(group, key, load)?;
         self.to(chosen, publish, Some(group))
     }
 

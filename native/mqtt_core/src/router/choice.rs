@@ -23,8 +23,8 @@ pub enum Strategy {
 
 impl Router {
     /// Chooses the member of a group that gets a message: one that is online, if there is one. `key`
-    /// is what [`Strategy::Hash`] goes by, for example the publisher. `exclude` is not chosen, since
-    /// it had the message and has gone. `load` tells how busy a member is; `None` stands for offline.
+    /// is what [`Strategy::Hash`] goes by, for example the publisher. `load` tells how busy a member is; `None` stands for
+    /// offline.
     ///
     /// `None` if there is no member to choose, or the group no longer exists. In a group of more than
     /// 64 not every member is looked at: if hardly any is online, an offline one may be chosen.
@@ -32,7 +32,6 @@ impl Router {
         &self,
         group: GroupId,
         key: u64,
-        exclude: Option<SubscriberId>,
         load: impl FnMut(SubscriberId) -> Option<usize>,
     ) -> Option<Match<'_>> {
         let filter = self.filters.get(group.filter)?;
@@ -40,7 +39,7 @@ impl Router {
         let members = filter.members.as_slice();
         let last = SubscriberId(state.last.load(Relaxed));
         let last = self.entries.position(group.filter, last).map(|position| position as usize);
-        let mut choice = Choice { members, state, last, exclude, load };
+        let mut choice = Choice { members, state, last, load };
         let index = match self.strategy {
             Strategy::LeastLoaded => choice.least_loaded(),
             Strategy::Sticky => choice.sticky(),
@@ -69,7 +68,6 @@ struct Choice<'a, L> {
     state: &'a Group,
     /// The member that was chosen last while online.
     last: Option<usize>,
-    exclude: Option<SubscriberId>,
     load: L,
 }
 
@@ -132,7 +130,7 @@ impl<L: FnMut(SubscriberId) -> Option<usize>> Choice<'_, L> {
     /// One of the members in turn, since none was found online.
     fn offline(&self) -> Option<usize> {
         let turn = self.state.turn.fetch_add(1, Relaxed) as usize;
-        self.in_turn(turn).take(2).find(|&index| self.subscriber(index).is_some())
+        self.in_turn(turn).next()
     }
 
     fn last_if_online(&mut self) -> Option<usize> {
@@ -156,13 +154,7 @@ impl<L: FnMut(SubscriberId) -> Option<usize>> Choice<'_, L> {
     }
 
     fn load(&mut self, index: usize) -> Option<usize> {
-        let subscriber = self.subscriber(index)?;
-        (self.load)(subscriber)
-    }
-
-    fn subscriber(&self, index: usize) -> Option<SubscriberId> {
-        let subscriber = self.members.get(index)?.subscriber;
-        (Some(subscriber) != self.exclude).then_some(subscriber)
+        (self.load)(self.members.get(index)?.subscriber)
     }
 }
 

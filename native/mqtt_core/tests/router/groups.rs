@@ -24,7 +24,7 @@ fn choose(
     let group = group(router, "a/b");
     let mut chosen = BTreeMap::new();
     for key in 0..messages {
-        let member = router.choose(group, key, None, |id| load(id.0)).unwrap();
+        let member = router.choose(group, key, |id| load(id.0)).unwrap();
         *chosen.entry(member.subscriber.0).or_default() += 1;
     }
     chosen
@@ -70,7 +70,7 @@ fn a_member_is_told_with_its_own_options_mqtt_4_8_2_3() {
         router.subscribe("$share/g/a", true, SubscriberId(id), options);
     }
     for _ in 0..10 {
-        let member = router.choose(group(&router, "a"), 0, None, |_| Some(0)).unwrap();
+        let member = router.choose(group(&router, "a"), 0, |_| Some(0)).unwrap();
         let id = member.subscriber.0;
         assert_eq!(u32::from(member.qos as u8), id - 1);
         assert_eq!(member.retain_as_published, id == 2);
@@ -102,7 +102,7 @@ fn the_sticky_one_gets_it_while_it_is_online() {
 fn the_same_key_has_the_same_member() {
     let router = router(Strategy::Hash, 5);
     let of = |key, load: fn(SubscriberId) -> Option<usize>| {
-        router.choose(group(&router, "a/b"), key, None, load).unwrap().subscriber
+        router.choose(group(&router, "a/b"), key, load).unwrap().subscriber
     };
     let mut used = BTreeSet::new();
     for key in 0..1000 {
@@ -126,24 +126,6 @@ fn an_offline_member_gets_it_only_if_nobody_is_online() {
 }
 
 #[test]
-fn a_member_that_has_gone_is_not_chosen() {
-    for strategy in [Strategy::LeastLoaded, Strategy::Sticky, Strategy::Hash] {
-        for members in [1, 2, 5, 100] {
-            let router = router(strategy, members);
-            let group = group(&router, "a/b");
-            for key in 0..200 {
-                let gone = Some(SubscriberId(0));
-                for load in [Some(0), None] {
-                    let chosen = router.choose(group, key, gone, |_| load);
-                    assert_eq!(chosen.is_some(), members > 1);
-                    assert!(chosen.is_none_or(|chosen| Some(chosen.subscriber) != gone));
-                }
-            }
-        }
-    }
-}
-
-#[test]
 fn a_group_that_has_gone_is_not_taken_for_another() {
     let mut router = router(Strategy::default(), 1);
     let old = group(&router, "a/b");
@@ -151,7 +133,7 @@ fn a_group_that_has_gone_is_not_taken_for_another() {
     router.subscribe(FILTER, true, SubscriberId(0), PLAIN);
     let new = group(&router, "a/b");
     assert_ne!(new, old);
-    assert!(router.choose(old, 0, None, |_| Some(0)).is_none());
+    assert!(router.choose(old, 0, |_| Some(0)).is_none());
     assert_eq!((router.group_filter(old), router.group_filter(new)), (None, Some(FILTER)));
 }
 
@@ -167,7 +149,7 @@ fn groups_of_a_filter_come_and_go() {
         let matches = matches(&router, "a");
         assert_eq!(matches.groups().len(), router.len());
         for &group in matches.groups() {
-            let member = router.choose(group, 0, None, |_| Some(0)).unwrap().subscriber;
+            let member = router.choose(group, 0, |_| Some(0)).unwrap().subscriber;
             assert_eq!(router.group_filter(group), Some(&filter(member.0)[..]));
         }
     }
@@ -182,7 +164,7 @@ fn a_large_group_is_not_looked_at_as_a_whole() {
             let mut looks = 0;
             let mut offline = 0;
             for key in 0..1000 {
-                let chosen = router.choose(group, key, None, |id| {
+                let chosen = router.choose(group, key, |id| {
                     looks += 1;
                     (id.0 < online).then_some(id.0 as usize)
                 });
