@@ -242,7 +242,12 @@ defmodule MQTT.PublishTest do
   test "connections publish while others publish to them, and end, and nothing is lost or overtaken" do
     server = serve_scripted(:listener)
     {clients, connections} = Enum.unzip(for _ <- 1..20, do: connected(server))
-    pids = for _ <- clients, do: assert_receive({:init, pid, _}) && pid
+
+    pids =
+      for _ <- clients do
+        assert_receive {:init, pid, _}
+        pid
+      end
 
     others =
       Task.async(fn -> for n <- 1..2_000, do: [] = Server.publish(connections, "a", <<n::16>>) end)
