@@ -581,7 +581,7 @@ defmodule MQTT.Server.Connection do
 
   defp act(actions, state, s) do
     case Events.add(actions, s.corked) do
-      {:ok, {_, count, bytes, ours?, _} = corked} ->
+      {:ok, {commands, count, bytes, ours?, refs} = corked} ->
         cond do
           ours? or count >= @max_corked or bytes >= @max_corked_bytes ->
             flush(%{s | state: state, corked: corked})
@@ -589,8 +589,13 @@ defmodule MQTT.Server.Connection do
           s.marked ->
             {:noreply, %{s | state: state, corked: corked}}
 
-          count == 1 and alone?() ->
-            flush(%{s | state: state, corked: corked}, true)
+          match?([_], commands) and empty?() ->
+            send_off(
+              commands,
+              ours?,
+              %{s | state: state, refs: Deliveries.remember(s.refs, refs)},
+              true
+            )
 
           true ->
             mark(0)
@@ -602,22 +607,20 @@ defmodule MQTT.Server.Connection do
     end
   end
 
-  # Whether nothing more has come, also after those who may have it have had their turn.
-  defp alone?, do: empty?() and :erlang.yield() and empty?()
-
   defp empty?, do: Process.info(self(), :message_queue_len) == {:message_queue_len, 0}
 
   # Behind the messages that are in the mailbox now.
   defp mark(count), do: send(self(), {:"$mqtt", {:cork, count}})
 
-  # With `alone`, the command may be left to a writer, if there are many such.
-  defp flush(s, alone \\ false)
-  defp flush(%{corked: {[], _, _, _, _}} = s, _alone), do: write_ssl(s)
+  defp flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
 
-  defp flush(%{corked: {commands, _, _, ours?, refs}} = s, alone) do
+  defp flush(%{corked: {commands, _, _, ours?, refs}} = s) do
     s = %{s | corked: Events.none(), refs: Deliveries.remember(s.refs, refs)}
-    commands = Enum.reverse(commands)
+    commands |> Enum.reverse() |> send_off(ours?, s, false)
+  end
 
+  # With `alone`, the command may be left to a writer, if there are many such.
+  defp send_off(commands, ours?, s, alone) do
     # What they have put into the session waits for handle_delivery/4, but not within this callback.
     if s.asks, do: send(self(), {:"$mqtt", :session})
     if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
