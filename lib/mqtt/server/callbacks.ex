@@ -171,7 +171,7 @@ defmodule MQTT.Server.Callbacks do
       their order; messages wait meanwhile within the bounds of the session. Options are `:qos`, `:retain` and `:properties`.
 
         * `{:send, state}` sends it, as soon as the client takes it;
-        * `{:send, ref, state}` does, and `c:handle_delivered/3` says what has become of it;
+        * `{:send, ref, state}` does, and `c:handle_delivered/3` says what has become of it, beside a `:ref` that it was published with;
         * `{:drop, state}` does not.
 
       What was sent and not acknowledged over an earlier connection is sent again without being asked about.

@@ -30,16 +30,19 @@ defmodule MQTT.Server.Will.Guard do
   @doc "What is to be published now, when the calling process is watched already."
   @spec put(Will.t(), module, state :: term) :: :ok
   def put(will, module, state) do
-    true = :ets.insert(@table, {self(), will, Session.current(), module, state})
+    _ = if there?(), do: :ets.insert(@table, {self(), will, Session.current(), module, state})
     :ok
   end
 
   @doc "The calling process has seen to its will itself, or has none any more."
   @spec leave :: :ok
   def leave do
-    true = :ets.delete(@table, self())
+    _ = if there?(), do: :ets.delete(@table, self())
     :ok
   end
+
+  # Where the application does not run, a connection publishes its own will, or nobody does.
+  defp there?, do: :ets.whereis(@table) != :undefined
 
   @impl true
   def init(_) do
