@@ -97,8 +97,8 @@ defmodule MQTT.Broker.HandlerTest do
       assert_receive {"a", {:disconnected, :normal}}
       assert_receive {"a", :session_ended}
       V5.connected(port, "b")
-      # The broker watches it by now.
-      assert Broker.Sessions.connected(Broker.Context.get!(name)) == 1
+      # Until the broker watches it.
+      eventually(fn -> Broker.Sessions.connected(Broker.Context.get!(name)) == 1 end)
       Process.exit(Broker.info(name, "b").session.connection, :kill)
       assert_receive {"b", {:disconnected, :killed}}
       assert_receive {"b", :session_ended}
