@@ -2,16 +2,19 @@
 //!
 //! They are written by whoever has them, straight from the call, without blocking. What the kernel
 //! does not take waits in a queue, and only then a tokio task is made that finishes it (`flusher`).
-//! While anything waits, everything new goes behind it. A small packet of a broadcast is corked: it
-//! waits in the same queue until a writer's turn has come (`writers`), with all that comes meanwhile, or
-//! until somebody else writes. The owner, who broadcasts, the writers, the flusher and the callback for
+//! While anything waits, everything new goes behind it. A small packet of a broadcast is corked
+//! (`corking`): it waits in the same queue until a writer's turn has come, or until somebody else writes. The owner,
+//! who broadcasts, the writers, the flusher and the callback for
 //! the owner's death touch this under the connection's `output` lock.
+
+mod corking;
 
 use crate::connection::Connection;
 use crate::counters::{DROPPED_MESSAGES, QUEUED_BYTES};
 use crate::flusher;
 use crate::socket::Socket;
 use bytes::{Buf, BytesMut};
+pub(crate) use corking::Corked;
 use rustler::LocalPid;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -21,14 +24,8 @@ use std::time::Duration;
 /// What the flusher writes while it holds the lock, which the owner may wait for.
 const FLUSHED_AT_ONCE: usize = 64 * 1024;
 
-/// What is corked is written when it is so much.
-const MAX_CORKED: usize = 64 * 1024;
-
 /// How far beyond its limit the queue may grow while a writer sends, which does not show that the peer is slow.
 const BEHIND_LOAN: usize = 256 * 1024;
-
-/// At most so much memory is taken for what may be corked behind a first packet.
-const EXPECTED: usize = 4 * 1024;
 
 /// How far beyond its limit the queue may grow by answers, which are never dropped.
 const ANSWERS: usize = 256 * 1024;
@@ -83,17 +80,6 @@ enum Writing {
     Flushing,
 }
 
-/// Who has to see to what was corked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Corked {
-    /// Somebody does.
-    Known,
-    /// A writer.
-    ByWriter,
-    /// The owner, who writes himself.
-    ByOwner(LocalPid),
-}
-
 pub(crate) struct Output {
     options: OutputOptions,
     /// Gone once nothing can be or has to be sent any more.
@@ -117,20 +103,6 @@ pub(crate) struct Output {
     /// The sum over the listener's connections, if one accepted this.
     dropped_at_listener: Option<Arc<AtomicUsize>>,
     ending: Option<Ending>,
-}
-
-/// What a writer sends without the lock.
-pub(crate) struct Loan {
-    bytes: BytesMut,
-    socket: Arc<Socket>,
-    /// Packets, by as many calls of [`cork`](Output::cork).
-    pub(crate) packets: u32,
-}
-
-impl Loan {
-    pub(crate) fn send(&self) -> io::Result<usize> {
-        Ok(send_all(&self.socket, &mut [IoSlice::new(&self.bytes)])?.0)
-    }
 }
 
 /// How the connection ends once the queue is empty.
@@ -196,9 +168,9 @@ impl Output {
         self.writing == Writing::Corked
     }
 
-    /// Bytes that the kernel did not take.
+    /// Bytes that wait otherwise than to be tried.
     pub(crate) fn refused(&self) -> usize {
-        if self.is_corked() { 0 } else { self.queue.len() }
+        if self.is_corked() || self.is_lent() { 0 } else { self.queue.len() }
     }
 
     pub(crate) fn dropped(&self) -> usize {
@@ -209,8 +181,17 @@ impl Output {
     /// [`SlowPeer::Block`] while anything waits for it, and in any case when the answers to what it
     /// sends have made the queue too long.
     pub(crate) fn blocks_input(&self) -> bool {
-        let too_long = self.queue.len() >= self.options.queue_limit.saturating_add(ANSWERS);
-        self.is_flushing() && (self.options.slow_peer == SlowPeer::Block || too_long)
+        self.is_flushing() && (self.options.slow_peer == SlowPeer::Block || self.is_too_long())
+    }
+
+    /// Whether a writer, which is about to be done, has to be first.
+    pub(crate) fn waits_for_writer(&self) -> bool {
+        self.is_lent() && self.is_too_long()
+    }
+
+    /// Whether not even answers have room.
+    fn is_too_long(&self) -> bool {
+        self.queue.len() >= self.options.queue_limit.saturating_add(ANSWERS)
     }
 
     /// How many further bytes may wait before messages of QoS 0 are dropped.
@@ -260,13 +241,6 @@ impl Output {
             (Admission::Close, self.owner.filter(|_| !told))
         } else {
             (Admission::Drop, None)
-        }
-    }
-
-    /// What was corked does not show that the peer is slow.
-    fn try_corked(&mut self, connection: &Arc<Connection>) {
-        if self.is_full() && !self.fed {
-            self.uncork(connection);
         }
     }
 
@@ -343,95 +317,6 @@ impl Output {
             self.queue = BytesMut::new();
         }
         Ok(slices)
-    }
-
-    /// Sends what was corked. Says how many calls of [`cork`](Self::cork) that was from.
-    pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) -> u32 {
-        if self.is_corked() {
-            self.write(connection, &mut []);
-        }
-        std::mem::take(&mut self.corked)
-    }
-
-    /// For a writer: what was corked, to be sent without the lock, for which others would wait as long as the kernel takes.
-    pub(crate) fn lend(&mut self) -> Option<Loan> {
-        if !self.is_corked() || self.fed {
-            return None;
-        }
-        let socket = self.socket.clone()?;
-        self.writing = Writing::Lent { urgent: false };
-        self.expected = self.queue.len();
-        let packets = std::mem::take(&mut self.corked);
-        Some(Loan { bytes: std::mem::take(&mut self.queue), socket, packets })
-    }
-
-    /// What could be sent of that was. Says whether more has been corked meanwhile.
-    pub(crate) fn take_back(
-        &mut self,
-        connection: &Arc<Connection>,
-        mut loan: Loan,
-        sent: io::Result<usize>,
-    ) -> bool {
-        let urgent = self.writing == Writing::Lent { urgent: true };
-        self.writing = Writing::AtOnce;
-        let Ok(sent) = sent else {
-            drop(self.take());
-            if self.socket.take().is_none() {
-                // The connection has ended meanwhile.
-                loan.socket.end();
-            }
-            return false;
-        };
-        loan.bytes.advance(sent);
-        let is_refused = !loan.bytes.is_empty();
-        if is_refused {
-            let behind = std::mem::replace(&mut self.queue, loan.bytes);
-            self.queue.extend_from_slice(&behind);
-        }
-        if is_refused || self.ending.is_some() {
-            self.start_flusher(connection, Some(loan.socket));
-            return false;
-        }
-        if self.queue.is_empty() {
-            return false;
-        }
-        self.writing = Writing::Corked;
-        if urgent {
-            self.uncork(connection);
-        }
-        self.is_corked()
-    }
-
-    /// Puts a small packet, in two parts, behind what waits. Says who has to see to it.
-    pub(crate) fn cork(&mut self, connection: &Arc<Connection>, parts: [&[u8]; 2]) -> Corked {
-        if self.ending.is_some() || (self.socket.is_none() && !self.fed) {
-            return Corked::Known;
-        }
-        if self.queue.capacity() == 0 {
-            self.queue.reserve(self.expected.min(EXPECTED));
-        }
-        for part in parts {
-            self.enqueue(part);
-        }
-        if self.is_flushing() {
-            return Corked::Known;
-        }
-        if self.is_lent() {
-            self.corked = self.corked.saturating_add(1);
-            return Corked::Known;
-        }
-        if !self.fed && self.queue.len() >= MAX_CORKED {
-            self.writing = Writing::Corked;
-            self.uncork(connection);
-            return Corked::Known;
-        }
-        self.corked = self.corked.saturating_add(1);
-        let before = std::mem::replace(&mut self.writing, Writing::Corked);
-        match (before == Writing::Corked, self.fed, self.owner) {
-            (false, false, _) => Corked::ByWriter,
-            (false, true, Some(owner)) => Corked::ByOwner(owner),
-            _ => Corked::Known,
-        }
     }
 
     fn start_flusher(&mut self, connection: &Arc<Connection>, socket: Option<Arc<Socket>>) {

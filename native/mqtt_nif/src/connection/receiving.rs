@@ -1,0 +1,212 @@
+//! The calls that bring what the peer sends: read, decoded, passed on where it goes to others, and answered.
+
+use super::{Connection, InputSide, Next, close, panicked};
+use crate::broadcast::Sender;
+use crate::events::{Batch, Stop, close_reason};
+use crate::handle::Handle;
+use crate::input::{Input, Peer, Progress};
+use crate::os::io_reason;
+use crate::output::{Output, SlowPeer};
+use crate::socket::Socket;
+use crate::{atoms, clock, commands, terms};
+use mqtt_codec::Properties;
+use rustler::{Binary, Env, Term};
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// Reads and decodes once: `{events, next}`.
+#[rustler::nif]
+fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
+    let mut batch = Batch::new(env, clock::now());
+    let connection = handle.connection();
+    let read = |side: &mut InputSide, batch: &mut Batch<'a>| side.read(connection, batch);
+    let next = receive(connection, &mut batch, read, |side, next| match (next, &side.socket) {
+        (Next::Wait, Some(socket)) if handle.select(socket.as_raw_fd(), env.pid()) => {
+            side.selected = true;
+            Next::Wait
+        }
+        (Next::Wait, _) => close(env, (atoms::socket_error(), atoms::badarg())),
+        (next, _) => next,
+    });
+    terms::consume_timeslice(env, batch.size());
+    batch.finish(next)
+}
+
+/// Decodes bytes that the owner read: `{events, next}`.
+#[rustler::nif]
+fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Term<'a> {
+    let mut batch = Batch::new(env, clock::now());
+    let feed = |side: &mut InputSide, batch: &mut Batch<'a>| side.feed(data, batch);
+    let next = receive(handle.connection(), &mut batch, feed, |_, next| next);
+    terms::consume_timeslice(env, batch.size());
+    batch.finish(next)
+}
+
+/// Reads by `read`, sends what goes to others on its way, and answers. `then` has the last word, unless nothing
+/// could be read.
+fn receive<'a>(
+    connection: &Arc<Connection>,
+    batch: &mut Batch<'a>,
+    read: impl FnOnce(&mut InputSide, &mut Batch<'a>) -> Result<Next<'a>, Next<'a>>,
+    then: impl FnOnce(&mut InputSide, Next<'a>) -> Next<'a>,
+) -> Next<'a> {
+    let env = batch.env();
+    let Ok(mut input) = connection.input.lock() else { return panicked(env) };
+    let mut next = match read(&mut input, batch) {
+        Ok(next) => next,
+        Err(next) => return next,
+    };
+    let mut answers = Vec::new();
+    if !input.routing.is_empty() {
+        // No lock of ours is held while those of others are.
+        let mut routing = std::mem::take(&mut input.routing);
+        drop(input);
+        let mut sender = Sender::new(env, batch.now());
+        answers = routing.deliver(&mut sender);
+        // What ends the connection is behind all of it. There is more than a call delivers only of a message
+        // behind which nothing was read, unless its bytes were fed.
+        while !routing.is_empty() && (matches!(next, Next::Close(_)) || !batch.is_empty()) {
+            sender.restart();
+            answers.append(&mut routing.deliver(&mut sender));
+        }
+        sender.finish_batch();
+        let Ok(again) = connection.input.lock() else { return panicked(env) };
+        input = again;
+        if !routing.is_empty() {
+            input.routing = routing;
+            next = Next::More;
+        }
+    }
+    let side = &mut *input;
+    if side.ended {
+        return close(env, atoms::closed());
+    }
+    let Some(mut session) = side.session.access() else {
+        // What the client publishes over the next connection comes behind it as far as can be.
+        let routing = std::mem::take(&mut side.routing);
+        drop(input);
+        routing.go_on();
+        return close(env, atoms::session_taken_over());
+    };
+    for reason in answers {
+        // There is one for each that was taken, and properties that could be wrong are none.
+        let _ = side.state.acknowledge(reason, Properties::EMPTY, &mut session, &mut side.answers);
+    }
+    let mut peer = Peer { connection: &mut side.state, session: &mut session };
+    let next = follow_up(connection, &mut peer, &mut side.answers, batch, next);
+    drop(session);
+    then(side, next)
+}
+
+impl InputSide {
+    /// Reads from the socket and decodes, unless messages of the client are still on their way.
+    fn read<'a>(
+        &mut self,
+        connection: &Arc<Connection>,
+        batch: &mut Batch<'a>,
+    ) -> Result<Next<'a>, Next<'a>> {
+        let env = batch.env();
+        if self.socket.is_none() || self.ended {
+            return Err(close(env, atoms::closed()));
+        }
+        if !self.routing.is_empty() {
+            return Ok(Next::More);
+        }
+        if let Some(next) = blocked(env, &mut connection.output()) {
+            return Err(next);
+        }
+        self.decode(batch, |input, peer, socket, batch| {
+            let Some(socket) = socket else { return Next::Wait };
+            match input.read(peer, socket, batch) {
+                Ok(progress) => after(env, &progress),
+                Err(error) => close(env, io_reason(env, &error)),
+            }
+        })
+    }
+
+    /// Decodes bytes that the owner read.
+    fn feed<'a>(&mut self, data: Binary<'a>, batch: &mut Batch<'a>) -> Result<Next<'a>, Next<'a>> {
+        let env = batch.env();
+        // What the client published before goes on its way first.
+        if !self.routing.is_empty() && self.input.keep(data.as_slice()) {
+            return Ok(Next::More);
+        }
+        self.decode(batch, |input, peer, _, batch| match input.feed(peer, data, batch) {
+            // Its end comes to the owner.
+            Progress::End => Next::Wait,
+            progress => after(env, &progress),
+        })
+    }
+
+    fn decode<'a>(
+        &mut self,
+        batch: &mut Batch<'a>,
+        read: impl FnOnce(&mut Input, &mut Peer<'_>, Option<&Socket>, &mut Batch<'a>) -> Next<'a>,
+    ) -> Result<Next<'a>, Next<'a>> {
+        let Some(mut session) = self.session.access() else {
+            return Err(close(batch.env(), atoms::session_taken_over()));
+        };
+        session.looked_at();
+        let mut peer = Peer { connection: &mut self.state, session: &mut session };
+        let routing = std::mem::take(&mut self.routing).begin();
+        batch.routing = self.route.take().map(|route| (route, routing));
+        let next = read(&mut self.input, &mut peer, self.socket.as_deref(), batch);
+        if let Some((route, routing)) = batch.routing.take() {
+            (self.route, self.routing) = (Some(route), routing);
+        }
+        Ok(next)
+    }
+}
+
+/// What follows from a read.
+fn after<'a>(env: Env<'a>, progress: &Progress) -> Next<'a> {
+    match progress {
+        Progress::Drained => Next::Wait,
+        Progress::More => Next::More,
+        Progress::Stop(stop) => stopped(env, stop),
+        Progress::End => close(env, atoms::closed()),
+    }
+}
+
+/// Whether the peer, or a writer, has to be first.
+fn blocked<'a>(env: Env<'a>, output: &mut Output) -> Option<Next<'a>> {
+    if output.waits_for_writer() {
+        return Some(Next::More);
+    }
+    if !output.blocks_input() {
+        return None;
+    }
+    if output.options().slow_peer == SlowPeer::Close {
+        return Some(close(env, atoms::send_queue_full()));
+    }
+    output.wait();
+    Some(Next::Blocked)
+}
+
+fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
+    match stop {
+        Stop::Close(reason) => close(env, close_reason(env, *reason)),
+        Stop::Held | Stop::Incomplete(_) | Stop::Full => Next::Decide,
+    }
+}
+
+/// What follows a read: answers and messages that wait are written, and what has become of others
+/// is told. Answers wait for those of the owner, if it has some to give.
+fn follow_up<'a>(
+    connection: &Arc<Connection>,
+    peer: &mut Peer<'_>,
+    answers: &mut Vec<u8>,
+    batch: &mut Batch<'a>,
+    next: Next<'a>,
+) -> Next<'a> {
+    answers.append(batch.output());
+    let others = peer.connection.unanswered() > 0 && matches!(next, Next::Wait | Next::More);
+    if !answers.is_empty() && !others {
+        connection.output().write(connection, &mut [IoSlice::new(answers)]);
+        answers.clear();
+    }
+    let more = peer.session.is_waiting() && commands::pump(batch.env(), connection, peer);
+    batch.deliveries(peer.session);
+    if more && matches!(next, Next::Wait) { Next::More } else { next }
+}
