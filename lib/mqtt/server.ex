@@ -105,7 +105,7 @@ defmodule MQTT.Server do
   """
 
   alias MQTT.Native
-  alias MQTT.Server.{Connection, Options}
+  alias MQTT.Server.{Connection, Options, Writer}
 
   @typedoc """
   What the client's CONNECT said, and how it came.
@@ -303,7 +303,8 @@ defmodule MQTT.Server do
           [{connection, :not_connected | :queue_full | :packet_too_large}]
   def publish(connections, topic, message, options \\ %{}) do
     options = Map.delete(options, :ref)
-    publish(connections, flat(topic), flat(message), options, [], Connection.hold?())
+    hold? = Connection.current() != nil and Writer.hold?()
+    publish(connections, flat(topic), flat(message), options, [], hold?)
   end
 
   # Once for all calls.

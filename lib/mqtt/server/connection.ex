@@ -3,25 +3,16 @@ defmodule MQTT.Server.Connection do
   # The process of a connection. The native side tells events, the handler's callbacks answer with
   # actions, and these go back as commands, a batch in one call. No protocol is known here.
   #
-  # What the handler publishes while messages wait in the mailbox is corked: it is written when the
-  # messages that were there have been handled and no more have come, or when `@max_corked` commands or `@max_corked_bytes`
-  # of messages wait, or when a reply is among them. One that stays alone is written, or left to a writer while there
-  # are many such (`native/mqtt_nif/src/writers.rs`).
-  #
   # Until CONNECT is accepted, which may take several rounds of authentication, calls, casts and
   # messages are kept.
 
   @behaviour :gen_server
 
+  import MQTT.Server.Connection.Actions
+
   alias MQTT.{Native, Reason, Session, Transport}
   alias MQTT.Server.{Accepting, Deliveries, Events, Options, Will, Writer}
   alias MQTT.Server.Events.Handler
-
-  @max_corked 64
-  @max_corked_bytes 65_536
-
-  # For how long at most what is published to other connections is on hold, in milliseconds.
-  @hold 1
 
   # How much longer a silent TLS client is listened to, whose bytes may be on their way to us.
   @last_chance 100
@@ -119,24 +110,6 @@ defmodule MQTT.Server.Connection do
   @spec current() :: reference | nil
   def current, do: Process.get(:"$mqtt_connection")
 
-  @doc """
-  Whether what this process publishes to others is on hold, as it is in a connection until all that has come
-  is handled, or for a moment, in case that takes long.
-  """
-  @spec hold?() :: boolean
-  def hold? do
-    case {current(), Process.get(:"$mqtt_hold")} do
-      {nil, _} -> false
-      {_, nil} -> Process.put(:"$mqtt_hold", Writer.hold(@hold)) == nil
-      {_, held} -> Writer.held?(held)
-    end
-  end
-
-  defp release do
-    held = Process.delete(:"$mqtt_hold")
-    if held, do: Writer.tell(held)
-  end
-
   @impl true
   def init(_), do: {:stop, :unexpected_call_to_init}
 
@@ -160,17 +133,7 @@ defmodule MQTT.Server.Connection do
   def handle_cast(request, s), do: keep({:cast, request}, s)
 
   @impl true
-  # The messages that were in the mailbox have been handled. Those who have more for this process may
-  # be waiting for the scheduler: they get their turn, until nothing has come of it. When nobody
-  # waits, this costs a message.
-  def handle_info({:"$mqtt", {:cork, before}}, %{corked: {_, count, _, _, _}} = s)
-      when count > before do
-    :erlang.yield()
-    mark(count)
-    {:noreply, s}
-  end
-
-  def handle_info({:"$mqtt", {:cork, _before}}, s), do: flush(%{s | marked: false})
+  def handle_info({:"$mqtt", {:cork, before}}, s), do: handled(before, s)
 
   def handle_info({:"$mqtt", :start}, s) do
     case s |> describe() |> read() do
@@ -229,7 +192,7 @@ defmodule MQTT.Server.Connection do
   @impl true
   def code_change(old_vsn, %{phase: :connected} = s, extra) do
     result = s.module.code_change(old_vsn, s.state, extra)
-    _ = release()
+    Writer.release()
     with {:ok, state} <- result, do: {:ok, %{s | state: state}}
   end
 
@@ -241,14 +204,10 @@ defmodule MQTT.Server.Connection do
     _ = say_goodbye(reason, s)
     if s.phase == :connected, do: finish(reason, s)
   after
-    _ = release()
+    Writer.release()
     Native.connection_close(s.connection, not s.left and linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
   end
-
-  # What a step left behind, where an error is of no more use.
-  defp state_of({:noreply, s}), do: s
-  defp state_of({:stop, _reason, s}), do: s
 
   # terminate/2 comes last, also when one of the callbacks before it raises.
   defp finish(reason, s) do
@@ -341,7 +300,7 @@ defmodule MQTT.Server.Connection do
 
   defp handle_events(events, s) do
     result = Events.handle(events, s.handler, s.state, s.corked)
-    _ = release()
+    Writer.release()
 
     case result do
       {:ok, state, commands} ->
@@ -376,27 +335,6 @@ defmodule MQTT.Server.Connection do
     end
   end
 
-  # What has become of messages, in the order in which it was found out.
-  defp delivered(deliveries, s) do
-    each(deliveries, s, fn {number, result}, s ->
-      # If it was an earlier connection's, that has been told that it lost it.
-      {refs, others} = Map.pop(s.refs, number, [])
-      refs |> Enum.reverse() |> each(%{s | refs: others}, &tell_delivered(&1, result, &2))
-    end)
-  end
-
-  defp tell_delivered(ref, result, s, call \\ &Events.call/3) do
-    result =
-      case result do
-        {:error, {:refused, code}} -> {:error, {:refused, Reason.name(code)}}
-        other -> other
-      end
-
-    if :handle_delivered in s.handler.optional,
-      do: s.module |> call.(:handle_delivered, [ref, result, s.state]) |> returned(s),
-      else: {:noreply, s}
-  end
-
   # What waits for handle_delivery/4, some messages at a time. Then others have their turn.
   defp ask(%{asks: false} = s), do: {:noreply, s}
 
@@ -415,7 +353,7 @@ defmodule MQTT.Server.Connection do
 
   defp decide_on(offered, s) do
     result = Deliveries.decide(offered, s.handler, s.state, s.refs)
-    _ = release()
+    Writer.release()
 
     case result do
       {:ok, decisions, state, refs} ->
@@ -465,7 +403,7 @@ defmodule MQTT.Server.Connection do
 
   # What init/2 said, and handle_auth/3 until the client is accepted.
   defp decided(result, s) do
-    _ = release()
+    Writer.release()
     decide(result, s)
   end
 
@@ -544,13 +482,6 @@ defmodule MQTT.Server.Connection do
     end
   end
 
-  # A packet of its own. What was wrong with it was in what a callback returned.
-  defp said(:ok, _what, s), do: write_ssl(s)
-  defp said({:close, reason}, _what, s), do: {:stop, {:shutdown, reason}, s}
-
-  defp said({:error, {:bad_action, reason}}, what, s),
-    do: {:stop, Events.bad_action(what, words(reason)), s}
-
   defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
 
   # What is told to init/2 besides CONNECT.
@@ -562,140 +493,6 @@ defmodule MQTT.Server.Connection do
   end
 
   defp describe(%{io: {:ssl, socket}} = s), do: %{s | params: Accepting.describe(socket)}
-
-  ## Out
-
-  defp returned(result, s) do
-    _ = release()
-
-    case result do
-      {:ok, state} -> {:noreply, %{s | state: state}}
-      {:ok, state, actions} -> act(actions, state, s)
-      {:stop, reason} -> {:stop, reason, s}
-      other -> {:stop, {:bad_return_value, other}, s}
-    end
-  end
-
-  # This runs for each message of another process, so the struct is copied once.
-  defp act([], state, s), do: {:noreply, %{s | state: state}}
-
-  defp act(actions, state, s) do
-    case Events.add(actions, s.corked) do
-      {:ok, {commands, count, bytes, ours?, refs} = corked} ->
-        cond do
-          ours? or count >= @max_corked or bytes >= @max_corked_bytes ->
-            flush(%{s | state: state, corked: corked})
-
-          s.marked ->
-            {:noreply, %{s | state: state, corked: corked}}
-
-          match?([_], commands) and empty?() ->
-            send_off(
-              commands,
-              ours?,
-              %{s | state: state, refs: Deliveries.remember(s.refs, refs)},
-              true
-            )
-
-          true ->
-            mark(0)
-            {:noreply, %{s | state: state, corked: corked, marked: true}}
-        end
-
-      {:error, reason, corked} ->
-        {:stop, reason, %{s | state: state, corked: corked}}
-    end
-  end
-
-  defp empty?, do: Process.info(self(), :message_queue_len) == {:message_queue_len, 0}
-
-  # Behind the messages that are in the mailbox now.
-  defp mark(count), do: send(self(), {:"$mqtt", {:cork, count}})
-
-  defp flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
-
-  defp flush(%{corked: {commands, _, _, ours?, refs}} = s) do
-    s = %{s | corked: Events.none(), refs: Deliveries.remember(s.refs, refs)}
-    commands |> Enum.reverse() |> send_off(ours?, s, false)
-  end
-
-  # With `alone`, the command may be left to a writer, if there are many such.
-  defp send_off(commands, ours?, s, alone) do
-    # What they have put into the session waits for handle_delivery/4, but not within this callback.
-    if s.asks, do: send(self(), {:"$mqtt", :session})
-    if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
-  end
-
-  defp write(commands, s, again \\ false, alone \\ false) do
-    Native.connection_send(s.connection, commands, again, alone) |> written(s)
-  end
-
-  # What was published before a reply is written before it.
-  defp write_in_turn(commands, s) do
-    case Enum.split_while(commands, &(not ours?(&1))) do
-      {[], [ours | rest]} -> ours |> carry_out(s) |> and_then(&write_in_turn(rest, &1))
-      {[], []} -> {:noreply, s}
-      {commands, rest} -> commands |> write(s) |> and_then(&write_in_turn(rest, &1))
-    end
-  end
-
-  defp ours?(command), do: elem_0(command) in [:reply, :auth, :disconnect]
-
-  defp elem_0(command) when is_tuple(command), do: elem(command, 0)
-  defp elem_0(command), do: command
-
-  defp carry_out({:reply, from, reply}, s) do
-    :gen_server.reply(from, reply)
-    {:noreply, s}
-  end
-
-  defp carry_out({:auth, code, properties}, s) do
-    Native.connection_authenticate(s.connection, code, properties)
-    |> said({:auth, properties}, s)
-  end
-
-  defp carry_out({:disconnect, code, properties}, s) do
-    name = if code == 0x00, do: :normal_disconnection, else: Reason.name(code)
-    reason = {:shutdown, {:disconnect, name}}
-    code |> disconnect(properties, s) |> and_then(&{:stop, reason, &1})
-  end
-
-  defp disconnect(code, properties, s) do
-    Native.connection_disconnect(s.connection, code, properties)
-    |> said({:disconnect, Reason.name(code), properties}, s)
-  end
-
-  defp written(:ok, s), do: write_ssl(s)
-  # So many that one call did not do.
-  defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1, true))
-  defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
-
-  defp written({:delivered, deliveries, outcome}, s) do
-    case delivered(deliveries, s) do
-      {:noreply, s} -> written(outcome, s)
-      # What is left is not carried out any more.
-      stop -> stop
-    end
-  end
-
-  defp written({:error, {:bad_action, action, reason}}, s),
-    do: {:stop, Events.bad_action(action, words(reason)), s}
-
-  defp words(reason), do: String.replace(to_string(reason), "_", " ")
-
-  defp write_ssl(%{io: {:ssl, socket}} = s) do
-    case Native.connection_take_output(s.connection) do
-      "" -> {:noreply, s}
-      output -> socket |> :ssl.send(output) |> sent(s)
-    end
-  end
-
-  defp write_ssl(s), do: {:noreply, s}
-
-  defp sent(:ok, s), do: {:noreply, s}
-  defp sent({:error, :timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
-  # What the peer sent before it went may still come, and its end behind it.
-  defp sent({:error, _reason}, s), do: {:noreply, s}
 
   ## Time
 
@@ -721,11 +518,4 @@ defmodule MQTT.Server.Connection do
   defp check_time_after(milliseconds, s) do
     %{s | timer: Process.send_after(self(), {:"$mqtt", :check_time}, milliseconds)}
   end
-
-  defp and_then({:noreply, s}, continue), do: continue.(s)
-  defp and_then(stop, _continue), do: stop
-
-  # One step after the other, until one of them stops.
-  defp each([], s, _step), do: {:noreply, s}
-  defp each([item | items], s, step), do: item |> step.(s) |> and_then(&each(items, &1, step))
 end

@@ -9,7 +9,8 @@ defmodule MQTT.Server.Writer do
 
   alias MQTT.Native
 
-  @type held :: {timer :: reference, deadline :: integer}
+  # For how long at most what is published to other connections is on hold, in milliseconds.
+  @hold 1
 
   @spec start_link({non_neg_integer, pos_integer}) :: GenServer.on_start()
   def start_link({number, _} = arguments) do
@@ -18,22 +19,36 @@ defmodule MQTT.Server.Writer do
     GenServer.start_link(__MODULE__, arguments, options)
   end
 
-  @doc "Has what is on hold written in so many milliseconds, unless `tell/1` is called before."
-  @spec hold(pos_integer) :: held
-  def hold(milliseconds) do
-    timer = Process.send_after(__MODULE__, {:"$mqtt", :tell}, milliseconds)
-    {timer, System.monotonic_time(:millisecond) + milliseconds}
+  @doc """
+  Whether what the calling process, a connection's, publishes to others is on hold, as it is until it calls `release/0`, when all
+  that has come is handled, or for a moment, in case that takes long.
+  """
+  @spec hold?() :: boolean
+  def hold? do
+    now = System.monotonic_time(:millisecond)
+
+    case Process.get(:"$mqtt_hold") do
+      nil ->
+        timer = Process.send_after(__MODULE__, {:"$mqtt", :tell}, @hold)
+        _ = Process.put(:"$mqtt_hold", {timer, now + @hold})
+        true
+
+      {_timer, deadline} ->
+        now < deadline
+    end
   end
 
-  @doc "Whether that time is not over."
-  @spec held?(held) :: boolean
-  def held?({_timer, deadline}), do: System.monotonic_time(:millisecond) < deadline
-
   @doc "Has what is on hold written now."
-  @spec tell(held) :: :ok
-  def tell({timer, _deadline}) do
-    _ = Process.cancel_timer(timer, async: true, info: false)
-    Native.writers_tell()
+  @spec release :: :ok
+  def release do
+    case Process.delete(:"$mqtt_hold") do
+      nil ->
+        :ok
+
+      {timer, _deadline} ->
+        _ = Process.cancel_timer(timer, async: true, info: false)
+        Native.writers_tell()
+    end
   end
 
   @impl true

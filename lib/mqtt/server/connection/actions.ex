@@ -1,0 +1,223 @@
+defmodule MQTT.Server.Connection.Actions do
+  @moduledoc false
+  # What callbacks answer is carried out by the connection `s`, a `MQTT.Server.Connection`. Each step gives what a callback of
+  # gen_server gives: `{:noreply, s}` or `{:stop, reason, s}`.
+  #
+  # What the handler publishes while messages wait in the mailbox is corked: it is written when the
+  # messages that were there have been handled and no more have come, or when `@max_corked` commands or `@max_corked_bytes`
+  # of messages wait, or when a reply is among them. One that stays alone is written, or left to a writer while there
+  # are many such (`native/mqtt_nif/src/writers.rs`).
+
+  alias MQTT.{Native, Reason}
+  alias MQTT.Server.{Deliveries, Events, Writer}
+
+  @max_corked 64
+  @max_corked_bytes 65_536
+
+  @type s :: struct
+  @type step :: {:noreply, s} | {:stop, reason :: term, s}
+
+  @doc "What a callback returned."
+  @spec returned(term, s) :: step
+  def returned(result, s) do
+    Writer.release()
+
+    case result do
+      {:ok, state} -> {:noreply, %{s | state: state}}
+      {:ok, state, actions} -> act(actions, state, s)
+      {:stop, reason} -> {:stop, reason, s}
+      other -> {:stop, {:bad_return_value, other}, s}
+    end
+  end
+
+  @doc "Actions, beside the state that the callback left."
+  @spec act(term, term, s) :: step
+  # This runs for each message of another process, so the struct is copied once.
+  def act([], state, s), do: {:noreply, %{s | state: state}}
+
+  def act(actions, state, s) do
+    case Events.add(actions, s.corked) do
+      {:ok, {commands, count, bytes, ours?, refs} = corked} ->
+        cond do
+          ours? or count >= @max_corked or bytes >= @max_corked_bytes ->
+            flush(%{s | state: state, corked: corked})
+
+          s.marked ->
+            {:noreply, %{s | state: state, corked: corked}}
+
+          match?([_], commands) and empty?() ->
+            send_off(
+              commands,
+              ours?,
+              %{s | state: state, refs: Deliveries.remember(s.refs, refs)},
+              true
+            )
+
+          true ->
+            mark(0)
+            {:noreply, %{s | state: state, corked: corked, marked: true}}
+        end
+
+      {:error, reason, corked} ->
+        {:stop, reason, %{s | state: state, corked: corked}}
+    end
+  end
+
+  @doc """
+  The messages have been handled that were in the mailbox when `before` commands were corked. Those who have more for this process may
+  be waiting for the scheduler: they get their turn, until nothing has come of it. When nobody waits, this costs a message.
+  """
+  @spec handled(before :: non_neg_integer, s) :: step
+  def handled(before, %{corked: {_, count, _, _, _}} = s) when count > before do
+    :erlang.yield()
+    mark(count)
+    {:noreply, s}
+  end
+
+  def handled(_before, s), do: flush(%{s | marked: false})
+
+  defp empty?, do: Process.info(self(), :message_queue_len) == {:message_queue_len, 0}
+
+  # Behind the messages that are in the mailbox now.
+  defp mark(count), do: send(self(), {:"$mqtt", {:cork, count}})
+
+  @doc "Writes what is corked."
+  @spec flush(s) :: step
+  def flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
+
+  def flush(%{corked: {commands, _, _, ours?, refs}} = s) do
+    s = %{s | corked: Events.none(), refs: Deliveries.remember(s.refs, refs)}
+    commands |> Enum.reverse() |> send_off(ours?, s, false)
+  end
+
+  # With `alone`, the command may be left to a writer, if there are many such.
+  defp send_off(commands, ours?, s, alone) do
+    # What they have put into the session waits for handle_delivery/4, but not within this callback.
+    if s.asks, do: send(self(), {:"$mqtt", :session})
+    if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
+  end
+
+  @doc "Carries commands out natively, with which also goes what waits in the session."
+  @spec write([term], s, again :: boolean, alone :: boolean) :: step
+  def write(commands, s, again \\ false, alone \\ false) do
+    Native.connection_send(s.connection, commands, again, alone) |> written(s)
+  end
+
+  # What was published before a reply is written before it.
+  defp write_in_turn(commands, s) do
+    case Enum.split_while(commands, &(not ours?(&1))) do
+      {[], [ours | rest]} -> ours |> carry_out(s) |> and_then(&write_in_turn(rest, &1))
+      {[], []} -> {:noreply, s}
+      {commands, rest} -> commands |> write(s) |> and_then(&write_in_turn(rest, &1))
+    end
+  end
+
+  defp ours?(command), do: elem_0(command) in [:reply, :auth, :disconnect]
+
+  defp elem_0(command) when is_tuple(command), do: elem(command, 0)
+  defp elem_0(command), do: command
+
+  defp carry_out({:reply, from, reply}, s) do
+    :gen_server.reply(from, reply)
+    {:noreply, s}
+  end
+
+  defp carry_out({:auth, code, properties}, s) do
+    Native.connection_authenticate(s.connection, code, properties)
+    |> said({:auth, properties}, s)
+  end
+
+  defp carry_out({:disconnect, code, properties}, s) do
+    name = if code == 0x00, do: :normal_disconnection, else: Reason.name(code)
+    reason = {:shutdown, {:disconnect, name}}
+    code |> disconnect(properties, s) |> and_then(&{:stop, reason, &1})
+  end
+
+  @doc "Writes DISCONNECT, if the client's version has it."
+  @spec disconnect(byte, map, s) :: step
+  def disconnect(code, properties, s) do
+    Native.connection_disconnect(s.connection, code, properties)
+    |> said({:disconnect, Reason.name(code), properties}, s)
+  end
+
+  defp written(:ok, s), do: write_ssl(s)
+  # So many that one call did not do.
+  defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1, true))
+  defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
+
+  defp written({:delivered, deliveries, outcome}, s) do
+    case delivered(deliveries, s) do
+      {:noreply, s} -> written(outcome, s)
+      # What is left is not carried out any more.
+      stop -> stop
+    end
+  end
+
+  defp written({:error, {:bad_action, action, reason}}, s),
+    do: {:stop, Events.bad_action(action, words(reason)), s}
+
+  defp words(reason), do: String.replace(to_string(reason), "_", " ")
+
+  @doc "Writes what the native side has for a socket that is ours."
+  @spec write_ssl(s) :: step
+  def write_ssl(%{io: {:ssl, socket}} = s) do
+    case Native.connection_take_output(s.connection) do
+      "" -> {:noreply, s}
+      output -> socket |> :ssl.send(output) |> sent(s)
+    end
+  end
+
+  def write_ssl(s), do: {:noreply, s}
+
+  defp sent(:ok, s), do: {:noreply, s}
+  defp sent({:error, :timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
+  # What the peer sent before it went may still come, and its end behind it.
+  defp sent({:error, _reason}, s), do: {:noreply, s}
+
+  @doc "What has become of messages, in the order in which it was found out."
+  @spec delivered([{pos_integer, term}], s) :: step
+  def delivered(deliveries, s) do
+    each(deliveries, s, fn {number, result}, s ->
+      # If it was an earlier connection's, that has been told that it lost it.
+      {refs, others} = Map.pop(s.refs, number, [])
+      refs |> Enum.reverse() |> each(%{s | refs: others}, &tell_delivered(&1, result, &2))
+    end)
+  end
+
+  @doc "What has become of the message that the handler calls `ref`."
+  @spec tell_delivered(term, term, s, (module, atom, list -> term)) :: step
+  def tell_delivered(ref, result, s, call \\ &Events.call/3) do
+    result =
+      case result do
+        {:error, {:refused, code}} -> {:error, {:refused, Reason.name(code)}}
+        other -> other
+      end
+
+    if :handle_delivered in s.handler.optional,
+      do: s.module |> call.(:handle_delivered, [ref, result, s.state]) |> returned(s),
+      else: {:noreply, s}
+  end
+
+  @doc "What came of a packet of its own. What was wrong with it was in what a callback returned."
+  @spec said(:ok | {:close, term} | {:error, {:bad_action, atom}}, what :: term, s) :: step
+  def said(:ok, _what, s), do: write_ssl(s)
+  def said({:close, reason}, _what, s), do: {:stop, {:shutdown, reason}, s}
+
+  def said({:error, {:bad_action, reason}}, what, s),
+    do: {:stop, Events.bad_action(what, words(reason)), s}
+
+  @doc "What a step left behind, where an error is of no more use."
+  @spec state_of(step) :: s
+  def state_of({:noreply, s}), do: s
+  def state_of({:stop, _reason, s}), do: s
+
+  @doc "The next step, unless one has stopped."
+  @spec and_then(step, (s -> result)) :: step | result when result: term
+  def and_then({:noreply, s}, continue), do: continue.(s)
+  def and_then(stop, _continue), do: stop
+
+  @doc "A step for each item, until one of them stops."
+  @spec each([item], s, (item, s -> step)) :: step when item: term
+  def each([], s, _step), do: {:noreply, s}
+  def each([item | items], s, step), do: item |> step.(s) |> and_then(&each(items, &1, step))
+end
