@@ -47,6 +47,8 @@ pub(crate) struct Input {
 
 enum Pending {
     Nothing,
+    /// Nothing, and most likely there is nothing to read either: the client waits for CONNACK.
+    Silence,
     /// A part of a packet, shorter than [`LARGE`].
     Part(Vec<u8>),
     /// Bytes that may hold whole packets.
@@ -98,6 +100,7 @@ impl Input {
                 let mut source = Source::borrowed(batch.env(), &bytes);
                 Ok(self.digest(peer, &mut source, 0, batch, true))
             }
+            Pending::Silence => Ok(Progress::Drained),
             Pending::Nothing => self.read_scratch(peer, socket, &[], batch),
             Pending::Part(part) => self.read_scratch(peer, socket, &part, batch),
             Pending::Large(large) => self.read_large(peer, socket, large, batch),
@@ -112,7 +115,7 @@ impl Input {
         batch: &mut Batch<'a>,
     ) -> Progress {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Nothing => {
+            Pending::Nothing | Pending::Silence => {
                 let mut source = Source::shared(batch.env(), data);
                 self.digest(peer, &mut source, 0, batch, false)
             }
@@ -142,7 +145,7 @@ impl Input {
     /// Keeps bytes that somebody else read, to be decoded later. Says whether it does: not in a large packet.
     pub(crate) fn keep(&mut self, data: &[u8]) -> bool {
         let mut kept = match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Nothing => Vec::new(),
+            Pending::Nothing | Pending::Silence => Vec::new(),
             Pending::Part(bytes) | Pending::Unread(bytes) => bytes,
             large @ Pending::Large(_) => {
                 self.pending = large;
@@ -276,10 +279,13 @@ impl Input {
                 if full { Progress::More } else { Progress::Drained }
             }
             Stop::Held | Stop::Full => {
+                let held = matches!(stop, Stop::Held);
                 if !rest.is_empty() {
                     self.pending = Pending::Unread(rest.to_vec());
+                } else if held {
+                    self.pending = Pending::Silence;
                 }
-                if matches!(stop, Stop::Full) { Progress::More } else { Progress::Stop(stop) }
+                if held { Progress::Stop(stop) } else { Progress::More }
             }
             Stop::Close(_) => Progress::Stop(stop),
         }
