@@ -30,6 +30,13 @@ defmodule MQTT.FaultsTest do
     end
   end
 
+  defp listener do
+    [listener] =
+      for {_, pid, _, [MQTT.Listener]} <- Supervisor.which_children(supervisor()), do: pid
+
+    listener
+  end
+
   defp supervisor do
     {:ok, supervisor} = ExUnit.fetch_test_supervisor()
     supervisor
@@ -251,6 +258,8 @@ defmodule MQTT.FaultsTest do
     for client <- Enum.take(silent, 10), do: send_bytes(client, <<0x10, 13, 0>>)
 
     for _ <- 1..50, do: assert_receive({:connected, _, _})
+    # The kernel keeps who says nothing for a second.
+    eventually(fn -> assert %{accepted: 70} = MQTT.Listener.info(listener()) end)
     stop_servers()
 
     for _ <- 1..50 do

@@ -11,7 +11,8 @@ defmodule MQTT.Listener do
   ## The life of a connection
 
     1. It is accepted outside the BEAM's processes. If there are too many connections, in all or from
-       its address, it is closed at once.
+       its address, it is closed at once. Linux gives a client to the listener with its first bytes, or
+       after a second of silence (`TCP_DEFER_ACCEPT`).
     2. The client has `:connect_timeout` milliseconds for its CONNECT, of at most `:max_connect_size`
        bytes. Anything else closes the connection, with the answer that MQTT has for it.
     3. A process is started, and `c:MQTT.Server.init/2` is called in it. From there on it is as

@@ -7,9 +7,12 @@ use rustix::net::sockopt;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
 
 /// Slices that one system call takes.
 const MAX_SLICES: usize = 64;
+/// Seconds after which a client is accepted that has sent nothing.
+const SILENT: libc::c_int = 1;
 
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -27,8 +30,10 @@ impl Socket {
         Self { fd, shared: false, _slot: Some(slot) }
     }
 
-    /// What the sockets inherit that a listening one accepts.
+    /// What the sockets inherit that a listening one accepts, and that they are accepted with their first
+    /// bytes.
     pub(crate) fn prepare_listening(fd: BorrowedFd<'_>) -> io::Result<()> {
+        defer_accept(fd);
         Ok(sockopt::set_tcp_nodelay(fd, true)?)
     }
 
@@ -94,6 +99,22 @@ impl Socket {
     pub(crate) fn local_address(&self) -> Option<std::net::SocketAddr> {
         rustix::net::getsockname(&self.fd).ok()?.try_into().ok()
     }
+}
+
+/// Has the kernel keep a client to itself until something has come from it, for [`SILENT`] seconds at most.
+/// A system that cannot do so gives it at once.
+fn defer_accept(fd: BorrowedFd<'_>) {
+    let length = size_of_val(&SILENT) as libc::socklen_t;
+    // SAFETY: the descriptor is open while it is borrowed, and the value is as long as is said.
+    let _ = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            ptr::from_ref(&SILENT).cast(),
+            length,
+        )
+    };
 }
 
 impl AsFd for Socket {
