@@ -19,13 +19,12 @@
 //! assert_eq!(worker.map(|found| found.subscriber), Some(ben));
 //! ```
 //!
-//! A topic is looked up once among all filters, which finds those without wildcards. Those with
-//! wildcards are also a tree, that a topic goes through level by level. Neither depends on how many
-//! other filters there are.
+//! A topic is looked up once among the filters without wildcards. Those with wildcards are a tree, that a
+//! topic goes through level by level. Neither depends on how many other filters there are.
 //!
 //! # Layout
 //!
-//! `filters` are the filters by their text, each with its `members`; `trie` is the tree; `entries`
+//! `filters` are the filters, each with its `members`; `trie` is the tree of those with wildcards; `entries`
 //! are the subscriptions by filter and subscriber, so that one can be removed from among many.
 //! `matches` is what is found, `choice` how a member of a group is chosen. `slab`, `index`, `text`
 //! and `seed` are what they are made of.
@@ -150,7 +149,7 @@ impl Router {
         subscription: Subscription,
     ) -> Subscribed {
         let share = behind_share(filter, shared);
-        let found = self.filters.find(filter, share.is_some());
+        let found = self.find(filter, share.is_some());
         let id = found.unwrap_or_else(|| match share {
             Some(behind) => self.add_group(filter, behind),
             None => self.add_filter(filter),
@@ -171,7 +170,7 @@ impl Router {
     /// Removes a subscription and tells whether it was there [MQTT-3.10.4-1].
     pub fn unsubscribe(&mut self, filter: &str, shared: bool, subscriber: SubscriberId) -> bool {
         let shared = behind_share(filter, shared).is_some();
-        let id = self.filters.find(filter, shared);
+        let id = self.find(filter, shared);
         id.is_some_and(|id| self.remove_from(id, subscriber))
     }
 
@@ -265,21 +264,31 @@ impl Router {
         position.filter(|&at| members.get(at).is_some_and(|member| member.is_left_out(publisher)))
     }
 
-    fn add_filter(&mut self, filter: &str) -> u32 {
-        let id = self.filters.insert(filter, None);
-        if has_wildcard(filter) {
-            self.trie.insert(filter, id);
+    fn find(&self, filter: &str, shared: bool) -> Option<u32> {
+        if !shared && has_wildcard(filter) {
+            self.trie.find(filter)
+        } else {
+            self.filters.find(filter, shared)
         }
-        id
+    }
+
+    fn add_filter(&mut self, filter: &str) -> u32 {
+        if has_wildcard(filter) {
+            let id = self.filters.insert(filter);
+            self.trie.insert(filter, id);
+            id
+        } else {
+            self.filters.insert_indexed(filter, None)
+        }
     }
 
     fn add_group(&mut self, filter: &str, behind: &str) -> u32 {
-        let found = self.filters.find(behind, false);
+        let found = self.find(behind, false);
         let behind = found.unwrap_or_else(|| self.add_filter(behind));
         let place = self.filters.get(behind).map_or(0, |behind| behind.groups().len());
         self.groups = self.groups.wrapping_add(1);
         let group = Group::new(behind, place as u32, self.groups);
-        let id = self.filters.insert(filter, Some(Box::new(Links::Group(group))));
+        let id = self.filters.insert_indexed(filter, Some(Box::new(Links::Group(group))));
         if let Some(behind) = self.filters.get_mut(behind) {
             match behind.links.as_deref_mut() {
                 Some(Links::Groups(groups)) => groups.push(id),
@@ -312,9 +321,12 @@ impl Router {
         }
         let Some(filter) = self.filters.remove(id) else { return };
         match filter.links.map(|links| *links) {
-            Some(Links::Group(group)) => self.remove_group(&group),
+            Some(Links::Group(group)) => {
+                self.filters.remove_from_index(id, &filter.text);
+                self.remove_group(&group);
+            }
             _ if has_wildcard(filter.text.as_str()) => self.trie.remove(filter.text.as_str()),
-            _ => {}
+            _ => self.filters.remove_from_index(id, &filter.text),
         }
     }
 

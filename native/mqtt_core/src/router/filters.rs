@@ -1,4 +1,4 @@
-//! The filters that somebody has subscribed to, by their text.
+//! The filters that somebody has subscribed to. Those that are not in the tree are found by their text.
 
 use super::index::Index;
 use super::members::Members;
@@ -66,6 +66,7 @@ impl Filter {
 #[derive(Debug)]
 pub(super) struct Filters {
     slab: Slab<Filter>,
+    /// Those of shared subscriptions, and those without wildcards.
     index: Index,
     seed: Seed,
     texts: usize,
@@ -89,16 +90,24 @@ impl Filters {
         self.index.find(self.seed.text(text), same)
     }
 
+    /// Adds a filter that is not there, and is not found by its text.
+    pub(super) fn insert(&mut self, text: &str) -> u32 {
+        self.add(text, None)
+    }
+
     /// Adds a filter that is not there.
-    pub(super) fn insert(&mut self, text: &str, links: Option<Box<Links>>) -> u32 {
-        let Self { slab, index, seed, texts } = self;
-        let hash = seed.text(text.as_bytes());
-        let filter = Filter { text: Text::new(text), members: Members::None, links };
-        *texts += filter.text.heap_bytes();
-        let id = slab.insert(filter);
+    pub(super) fn insert_indexed(&mut self, text: &str, links: Option<Box<Links>>) -> u32 {
+        let id = self.add(text, links);
+        let Self { slab, index, seed, .. } = self;
         let rehash = |&id: &u32| slab.get(id).map_or(0, |filter| seed.text(filter.text.as_bytes()));
-        index.insert(hash, id, rehash);
+        index.insert(seed.text(text.as_bytes()), id, rehash);
         id
+    }
+
+    fn add(&mut self, text: &str, links: Option<Box<Links>>) -> u32 {
+        let filter = Filter { text: Text::new(text), members: Members::None, links };
+        self.texts += filter.text.heap_bytes();
+        self.slab.insert(filter)
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&Filter> {
@@ -112,9 +121,12 @@ impl Filters {
     pub(super) fn remove(&mut self, id: u32) -> Option<Filter> {
         let filter = self.slab.remove(id)?;
         self.texts -= filter.text.heap_bytes();
-        let hash = self.seed.text(filter.text.as_bytes());
-        self.index.remove(hash, |&other| other == id);
         Some(filter)
+    }
+
+    pub(super) fn remove_from_index(&mut self, id: u32, text: &Text) {
+        let hash = self.seed.text(text.as_bytes());
+        self.index.remove(hash, |&other| other == id);
     }
 
     pub(super) fn bytes(&self) -> usize {

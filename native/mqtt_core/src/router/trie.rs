@@ -61,6 +61,18 @@ impl Trie {
         Self { nodes: Slab::new(), index: Index::default(), seed, texts: 0 }
     }
 
+    /// The filter of that text.
+    pub(super) fn find(&self, filter: &str) -> Option<u32> {
+        let mut node = ROOT;
+        for level in filter.split('/') {
+            if level == "#" {
+                return self.nodes.get(node).map(|node| node.below).filter(|&id| id != NONE);
+            }
+            node = self.child(node, level)?;
+        }
+        self.nodes.get(node).map(|node| node.here).filter(|&id| id != NONE)
+    }
+
     pub(super) fn insert(&mut self, filter: &str, id: u32) {
         if self.nodes.len() == 0 {
             self.nodes.insert(Node::default());
