@@ -37,6 +37,26 @@ defmodule MQTT.PublishTest do
     end
   end
 
+  test_each "what is published when it is known what has become of a message comes behind what was to be published before" do
+    handle_delivered = fn _ref, :ok, state -> {:ok, state, {:publish, "t", "told"}} end
+    functions = %{handle_delivered: handle_delivered}
+    {port, opts} = serve(transport, Scripted, Scripted.with_functions(functions))
+    client = connect(port, opts)
+    assert_receive {:init, pid, _}
+    first = {:publish, "t", "0", %{ref: 0}}
+    others = for n <- 1..1_500, do: {:publish, "t", "#{n}"}
+    reply = {:reply, {self(), make_ref()}, :ok}
+
+    # More than one call carries out, and with a reply behind the first.
+    for actions <- [[first | others], [first, reply | Enum.take(others, 1)]] do
+      GenServer.cast(pid, {:act, actions})
+      messages = for {:publish, _, message} <- tl(actions), do: message
+      packets = for message <- ["0"] ++ messages ++ ["told"], do: publish_packet("t", message)
+      packets = IO.iodata_to_binary(packets)
+      assert recv_bytes(client, byte_size(packets)) == packets
+    end
+  end
+
   test_each "messages that come to many processes one at a time, and more than one can write at once" do
     {port, opts} = serve(transport, Scripted, Scripted.with_functions())
 

@@ -94,23 +94,40 @@ defmodule MQTT.Server.Connection.Actions do
   defp send_off(commands, ours?, s, alone) do
     # What they have put into the session waits for handle_delivery/4, but not within this callback.
     if s.asks, do: send(self(), {:"$mqtt", :session})
-    if ours?, do: write_in_turn(commands, s), else: write(commands, s, false, alone)
+
+    if ours?,
+      do: commands |> write_in_turn(s, []) |> tell(),
+      else: write(commands, s, false, alone)
   end
 
   @doc "Carries commands out natively, with which also goes what waits in the session."
   @spec write([term], s, again :: boolean, alone :: boolean) :: step
-  def write(commands, s, again \\ false, alone \\ false) do
-    Native.connection_send(s.connection, commands, again, alone) |> written(s)
-  end
+  def write(commands, s, again \\ false, alone \\ false),
+    do: commands |> write(s, again, alone, []) |> tell()
+
+  # With what has become of messages, the last first, which is told when all is carried out: what is published then comes behind.
+  defp write(commands, s, again, alone, told),
+    do: Native.connection_send(s.connection, commands, again, alone) |> written(s, told)
 
   # What was published before a reply is written before it.
-  defp write_in_turn(commands, s) do
+  defp write_in_turn(commands, s, told) do
     case Enum.split_while(commands, &(not ours?(&1))) do
-      {[], [ours | rest]} -> ours |> carry_out(s) |> and_then(&write_in_turn(rest, &1))
-      {[], []} -> {:noreply, s}
-      {commands, rest} -> commands |> write(s) |> and_then(&write_in_turn(rest, &1))
+      {[], [ours | rest]} -> {carry_out(ours, s), told} |> in_turn(rest)
+      {[], []} -> {{:noreply, s}, told}
+      {commands, rest} -> commands |> write(s, false, false, told) |> in_turn(rest)
     end
   end
+
+  defp in_turn({{:noreply, s}, told}, rest), do: write_in_turn(rest, s, told)
+  defp in_turn(stop, _rest), do: stop
+
+  defp tell({step, []}), do: step
+  defp tell({{:noreply, s}, told}), do: told |> in_order() |> delivered(s)
+
+  defp tell({{:stop, reason, s}, told}),
+    do: {:stop, reason, told |> in_order() |> delivered(s) |> state_of()}
+
+  defp in_order(told), do: told |> Enum.reverse() |> Enum.concat()
 
   defp ours?(command), do: elem_0(command) in [:reply, :auth, :disconnect]
 
@@ -140,21 +157,23 @@ defmodule MQTT.Server.Connection.Actions do
     |> said({:disconnect, Reason.name(code), properties}, s)
   end
 
-  defp written(:ok, s), do: write_ssl(s)
-  # So many that one call did not do.
-  defp written({:more, commands}, s), do: s |> write_ssl() |> and_then(&write(commands, &1, true))
-  defp written({:close, reason}, s), do: {:stop, {:shutdown, reason}, s}
+  defp written(:ok, s, told), do: {write_ssl(s), told}
 
-  defp written({:delivered, deliveries, outcome}, s) do
-    case delivered(deliveries, s) do
-      {:noreply, s} -> written(outcome, s)
-      # What is left is not carried out any more.
-      stop -> stop
+  # So many that one call did not do.
+  defp written({:more, commands}, s, told) do
+    case write_ssl(s) do
+      {:noreply, s} -> write(commands, s, true, false, told)
+      stop -> {stop, told}
     end
   end
 
-  defp written({:error, {:bad_action, action, reason}}, s),
-    do: {:stop, Events.bad_action(action, words(reason)), s}
+  defp written({:close, reason}, s, told), do: {{:stop, {:shutdown, reason}, s}, told}
+
+  defp written({:delivered, deliveries, outcome}, s, told),
+    do: written(outcome, s, [deliveries | told])
+
+  defp written({:error, {:bad_action, action, reason}}, s, told),
+    do: {{:stop, Events.bad_action(action, words(reason)), s}, told}
 
   defp words(reason), do: String.replace(to_string(reason), "_", " ")
 
