@@ -106,7 +106,8 @@ defmodule MQTT.WillTest do
       {client, connack} = connect_5(port, opts, will: will)
       assert %{type: :connack, reason_code: ^code} = connack
       assert_closed(client)
-      refute_received {:terminate, _, _}
+      assert_receive {:terminate, {:shutdown, _}, _}
+      refute_received {:handle_publish, _}
     end
   end
 

@@ -441,7 +441,7 @@ defmodule MQTT.Server.Connection do
     {session && {session, asks}, clean, id, told.properties, told.route}
     |> accept_natively(s.connection)
     |> said({:connack, told.properties}, s)
-    |> and_then(&{:noreply, %{&1 | phase: :connected}})
+    |> accepted()
     |> and_then(&watch_will/1)
     |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
     |> and_then(&act(actions, state, &1))
@@ -456,6 +456,11 @@ defmodule MQTT.Server.Connection do
     with :large <- Native.connection_accept(connection, accepted),
          do: Native.connection_accept_large(connection, accepted)
   end
+
+  defp accepted({:noreply, s}), do: {:noreply, %{s | phase: :connected}}
+
+  # The handler has let it in, and hears of its end: CONNACK did not fit, or the will is one that CONNACK rules out.
+  defp accepted({:stop, reason, s}), do: {:stop, reason, %{s | phase: :connected, will: nil}}
 
   defp watch_will(s) do
     if s.will, do: Will.Guard.watch(s.will, s.module, s.state)

@@ -104,6 +104,16 @@ defmodule MQTT.Broker.HandlerTest do
       assert_receive {"b", :session_ended}
     end
 
+    test "is told that a client has ended that CONNACK was too large for [MQTT-3.1.2-24]" do
+      {_, port} = broker(handler: {Listens, self()})
+      client = open(port)
+      send_bytes(client, V5.connect(0x06, ["a", V5.will("will", "gone")], <<0x27, 5::32>>))
+      assert_closed(client)
+      assert_receive {"a", {:connected, :new}}
+      assert_receive {"a", {:disconnected, {:shutdown, {:protocol_error, :packet_too_large}}}}
+      refute_received {"a", {:will_published, _}}
+    end
+
     defmodule Revokes do
       @behaviour MQTT.Broker.Handler
 
