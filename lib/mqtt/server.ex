@@ -181,7 +181,7 @@ defmodule MQTT.Server do
           | {:router, MQTT.Router.t()}
           | {:router, MQTT.Router.t(), :callbacks | MQTT.Broker.ACL.rules()}
           | {:deliveries, :callbacks}
-          | {:will, :auto}
+          | {:will, :auto | {:auto, pid}}
 
   @typedoc "What `c:handle_auth/3` may have done as well."
   @type auth_action :: init_action | {:auth, properties :: map}

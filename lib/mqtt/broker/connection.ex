@@ -11,9 +11,10 @@ defmodule MQTT.Broker.Connection do
   # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
   @retry 20
 
-  @enforce_keys [:context, :client, :shared]
+  @enforce_keys [:broker, :client, :shared]
   defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
 
+  # broker: its name, by which what all have in common is found. Here it would be copied for each will that is kept.
   # shared: whether the client knows shared subscriptions
   # rules: of the ACL file, if there is one
   # retained: {filter, options, cursor} of the subscriptions that what is retained is being sent for
@@ -24,10 +25,10 @@ defmodule MQTT.Broker.Connection do
     context = Context.get!(name)
     params = identified(params)
     client = params |> Map.delete(:password) |> Map.put(:data, nil) |> kept()
-    s = %__MODULE__{context: context, client: client, shared: params.protocol_version >= 5}
+    s = %__MODULE__{broker: name, client: client, shared: params.protocol_version >= 5}
 
     result =
-      with :ok <- offered(params[:last_will], context.connack),
+      with :ok <- offered(params, context.connack),
            :ok <- known_method(params, context),
            do: authenticate(context, params)
 
@@ -36,9 +37,9 @@ defmodule MQTT.Broker.Connection do
 
   # A step of an enhanced authentication, of one who connects or is connected.
   @impl true
-  def handle_auth(reason, properties, %{context: %{hooks: hooks}} = s) do
+  def handle_auth(reason, properties, s) do
     properties = Map.put(properties, :reason, reason)
-    s.client |> hooks.handle_auth.(properties, hooks.args) |> authenticated(s)
+    :handle_auth |> ask([properties], {:error, :not_authorized}, s) |> authenticated(s)
   end
 
   defp authenticated(:ok, s), do: accept(s)
@@ -54,12 +55,15 @@ defmodule MQTT.Broker.Connection do
   # It was connected before.
   defp accept(%{session: session} = s) when session != nil, do: {:ok, s}
 
-  defp accept(%{context: context, client: client} = s) do
+  defp accept(%{client: client} = s) do
+    context = Context.get!(s.broker)
+
     case Sessions.open(context, client.client_id, client[:username], info(client)) do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
         event({:connected, connected(age, session, client)}, s)
-        actions = [{:session, session}, {:will, :auto}, {:connack, context.connack}, router(s)]
+        will = {:will, {:auto, context.sessions}}
+        actions = [{:session, session}, will, {:connack, context.connack}, route(context, s)]
         {:ok, s, deliveries(context.hooks) ++ actions}
 
       {:error, reason} ->
@@ -78,7 +82,7 @@ defmodule MQTT.Broker.Connection do
     if Session.info(session).expiry_interval == 0, do: :discarded, else: :resumed
   end
 
-  defp router(%{context: %{hooks: hooks, router: router}} = s) do
+  defp route(%{hooks: hooks, router: router}, s) do
     cond do
       is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish) or
           :retained in hooks.events ->
@@ -110,14 +114,16 @@ defmodule MQTT.Broker.Connection do
     end
   end
 
-  # [MQTT-3.2.2-12] [MQTT-3.2.2-13]
-  defp offered(nil, _connack), do: :ok
+  # CONNACK tells it to clients of MQTT 5.0 only. [MQTT-3.2.2-12] [MQTT-3.2.2-13]
+  defp offered(%{protocol_version: 5, last_will: will}, connack) do
+    cond do
+      will.qos > Map.get(connack, :maximum_qos, 2) -> {:error, :qos_not_supported}
+      will.retain and connack[:retain_available] == 0 -> {:error, :retain_not_supported}
+      true -> :ok
+    end
+  end
 
-  defp offered(%{qos: qos}, %{maximum_qos: most}) when qos > most,
-    do: {:error, :qos_not_supported}
-
-  defp offered(%{retain: true}, %{retain_available: 0}), do: {:error, :retain_not_supported}
-  defp offered(_will, _connack), do: :ok
+  defp offered(_params, _connack), do: :ok
 
   defp info(client) do
     client
@@ -164,7 +170,7 @@ defmodule MQTT.Broker.Connection do
     message = message(topic, payload, opts)
 
     with :ok <- may_publish(topic, s),
-         :ok <- authorize_publish(message, s),
+         :ok <- ask(:authorize_publish, [message], :ok, s),
          {:ok, message} <- changed(message, s) do
       if opts[:will], do: event({:will_published, message}, s)
       publish(message, s)
@@ -193,28 +199,14 @@ defmodule MQTT.Broker.Connection do
   defp may_publish(topic, %{rules: rules}),
     do: if(ACL.may_publish?(rules, topic), do: :ok, else: {:error, :not_authorized})
 
-  defp authorize_publish(
-         message,
-         %{context: %{hooks: %{authorize_publish: authorize} = hooks}} = s
-       ),
-       do: authorize.(s.client, message, hooks.args)
-
-  defp authorize_publish(_message, _s), do: :ok
-
-  defp changed(message, %{context: %{hooks: %{handle_publish: handle} = hooks}} = s) do
-    case handle.(s.client, message, hooks.args) do
-      :ok -> {:ok, message}
-      other -> other
-    end
-  end
-
-  defp changed(message, _s), do: {:ok, message}
+  defp changed(message, s),
+    do: with(:ok <- ask(:handle_publish, [message], :ok, s), do: {:ok, message})
 
   defp publish(message, s) do
+    %{router: router, hooks: hooks} = Context.get!(s.broker)
     options = Map.take(message, [:qos, :retain, :properties])
-
-    result = Router.publish(s.context.router, message.topic, message.payload, options, s.session)
-    if message.retain and :retained in s.context.hooks.events, do: retained(message, s)
+    result = Router.publish(router, message.topic, message.payload, options, s.session)
+    if message.retain and :retained in hooks.events, do: retained(message, router, s)
 
     case result do
       {:ok, :success, _count} -> {:ok, s}
@@ -223,8 +215,8 @@ defmodule MQTT.Broker.Connection do
   end
 
   # There may have been no room for it.
-  defp retained(message, s) do
-    there = s.context.router |> Router.retained(message.topic) |> Enum.map(& &1.payload)
+  defp retained(message, router, s) do
+    there = router |> Router.retained(message.topic) |> Enum.map(& &1.payload)
     if there == List.wrap(kept_payload(message)), do: event({:retained, message}, s)
   end
 
@@ -237,23 +229,15 @@ defmodule MQTT.Broker.Connection do
   def handle_delivery(topic, payload, opts, s) do
     message = message(topic, payload, opts)
 
-    case authorize_delivery(message, s) do
+    case ask(:authorize_delivery, [message], :ok, s) do
       :ok ->
-        if s.context.hooks.events == [], do: {:send, s}, else: {:send, message, s}
+        if told?(:delivered, s) or told?(:dropped, s), do: {:send, message, s}, else: {:send, s}
 
       {:error, reason} ->
         event_of_message(:dropped, {:dropped, message, reason}, s)
         {:drop, s}
     end
   end
-
-  defp authorize_delivery(
-         message,
-         %{context: %{hooks: %{authorize_delivery: authorize} = hooks}} = s
-       ),
-       do: authorize.(s.client, message, hooks.args)
-
-  defp authorize_delivery(_message, _s), do: :ok
 
   @impl true
   def handle_delivered(message, result, s) do
@@ -273,8 +257,9 @@ defmodule MQTT.Broker.Connection do
     {:ok, s}
   end
 
-  defp event_of_message(kind, event, s),
-    do: if(kind in s.context.hooks.events, do: event(event, s), else: :ok)
+  defp event_of_message(kind, event, s), do: if(told?(kind, s), do: event(event, s), else: :ok)
+
+  defp told?(kind, s), do: kind in Context.get!(s.broker).hooks.events
 
   ## Subscriptions
 
@@ -285,7 +270,7 @@ defmodule MQTT.Broker.Connection do
   def handle_subscribe(filter, qos, options, s) do
     with :ok <- may_subscribe(filter, s),
          {:ok, granted} <- authorize_subscribe(filter, qos, options, s) do
-      most = Map.get(s.context.connack, :maximum_qos, 2)
+      most = Map.get(Context.get!(s.broker).connack, :maximum_qos, 2)
       options = Map.merge(options, %{qos: Enum.min([qos, granted, most]), shared: s.shared})
       subscribe(filter, options, s)
     else
@@ -298,22 +283,11 @@ defmodule MQTT.Broker.Connection do
   defp may_subscribe(filter, %{rules: rules}),
     do: if(ACL.may_subscribe?(rules, filter), do: :ok, else: {:error, :not_authorized})
 
-  defp authorize_subscribe(
-         filter,
-         qos,
-         options,
-         %{context: %{hooks: %{authorize_subscribe: authorize} = hooks}} = s
-       ) do
-    case authorize.(s.client, filter, options, hooks.args) do
-      :ok -> {:ok, qos}
-      other -> other
-    end
-  end
-
-  defp authorize_subscribe(_filter, qos, _options, _s), do: {:ok, qos}
+  defp authorize_subscribe(filter, qos, options, s),
+    do: with(:ok <- ask(:authorize_subscribe, [filter, options], :ok, s), do: {:ok, qos})
 
   defp subscribe(filter, options, s) do
-    case Router.subscribe(s.context.router, s.session, filter, options) do
+    case Router.subscribe(router(s), s.session, filter, options) do
       {:error, reason} ->
         {:error, reason, s}
 
@@ -335,7 +309,7 @@ defmodule MQTT.Broker.Connection do
 
   @impl true
   def handle_unsubscribe(filter, s) do
-    if Router.unsubscribe(s.context.router, s.session, filter, %{shared: s.shared}) do
+    if Router.unsubscribe(router(s), s.session, filter, %{shared: s.shared}) do
       event({:unsubscribed, filter}, s)
       {:ok, forget_retained(filter, s)}
     else
@@ -362,7 +336,7 @@ defmodule MQTT.Broker.Connection do
     [{filter, options, cursor} | others] = s.retained
     connection = MQTT.Server.connection()
 
-    case Router.send_retained(s.context.router, connection, filter, options, cursor) do
+    case Router.send_retained(router(s), connection, filter, options, cursor) do
       :done ->
         if others != [], do: send(self(), again)
         {:ok, %{s | retained: others, retained_due: others != []}}
@@ -392,8 +366,20 @@ defmodule MQTT.Broker.Connection do
   @impl true
   def code_change(_old_vsn, s, _extra), do: {:ok, s}
 
-  defp event(event, %{context: %{hooks: %{handle_event: handle} = hooks}} = s),
-    do: handle.(event, s.client, hooks.args)
+  defp event(event, s) do
+    case Context.get!(s.broker).hooks do
+      %{handle_event: handle, args: args} -> handle.(event, s.client, args)
+      _ -> :ok
+    end
+  end
 
-  defp event(_event, _s), do: :ok
+  # What a callback of the broker's handler says, if it has that.
+  defp ask(callback, arguments, otherwise, s) do
+    case Context.get!(s.broker).hooks do
+      %{^callback => function, args: args} -> apply(function, [s.client | arguments] ++ [args])
+      _ -> otherwise
+    end
+  end
+
+  defp router(s), do: Context.get!(s.broker).router
 end

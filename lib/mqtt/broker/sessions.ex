@@ -223,6 +223,9 @@ defmodule MQTT.Broker.Sessions do
 
   defp tell(_events, _client_id, _hooks), do: :ok
 
+  # Where this process crashes, the connections still have to end.
   @impl true
-  def terminate(_reason, s), do: Context.delete(s.context.name)
+  def terminate(reason, s) do
+    _ = if reason in [:normal, :shutdown], do: Context.delete(s.context.name)
+  end
 end

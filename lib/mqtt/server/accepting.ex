@@ -7,7 +7,7 @@ defmodule MQTT.Server.Accepting do
   # properties: of CONNACK
   # session: a session, :new or nil
   # route: the router, whether what the client publishes goes there, and which rules say what of it may; or nil
-  # will: whether the will is published for the handler
+  # will: whether the will is published for the handler, and for which process, if for one
   # asks: whether handle_delivery/4 is called for each message of the session
   @enforce_keys [:properties, :session, :route, :will, :asks]
   defstruct @enforce_keys
@@ -16,7 +16,7 @@ defmodule MQTT.Server.Accepting do
           properties: map,
           session: :new | reference | nil,
           route: {reference, boolean, reference | nil} | nil,
-          will: boolean,
+          will: nil | :auto | {:auto, pid},
           asks: boolean
         }
 
@@ -66,7 +66,7 @@ defmodule MQTT.Server.Accepting do
       properties: for({:connack, map} <- ours, reduce: %{}, do: (all -> Map.merge(all, map))),
       session: with({:session, session} <- List.keyfind(ours, :session, 0), do: session),
       route: ours |> Enum.find(&(elem(&1, 0) == :router)) |> route(),
-      will: List.keymember?(ours, :will, 0),
+      will: with({:will, will} <- List.keyfind(ours, :will, 0), do: will),
       asks: List.keymember?(ours, :deliveries, 0)
     }
 
@@ -77,6 +77,7 @@ defmodule MQTT.Server.Accepting do
   defp ours?({:session, :new}), do: true
   defp ours?({:session, session}) when is_reference(session), do: true
   defp ours?({:will, :auto}), do: true
+  defp ours?({:will, {:auto, pid}}) when is_pid(pid), do: true
   defp ours?({:deliveries, :callbacks}), do: true
   defp ours?({:router, router}) when is_reference(router), do: true
   defp ours?({:router, router, :callbacks}) when is_reference(router), do: true

@@ -31,6 +31,7 @@ defmodule MQTT.Server.Callbacks do
           [MQTT-3.1.2-8] [MQTT-3.14.4-3]. If the connection has a session and the will a Will Delay
           Interval, that is later and in another process, unless the client has come back to its session
           [MQTT-3.1.3-9]. Where the connection's process was killed, it is in another process as well, with the state of `init/2`.
+          With `{:will, {:auto, pid}}` a will that waits is forgotten when that process ends.
 
       A client of MQTT 5.0 that named an Authentication Method can be asked for more with `{:continue,
       properties, state}`, which sends AUTH; its answer calls `c:handle_auth/3`. Without that callback

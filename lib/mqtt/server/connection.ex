@@ -432,7 +432,7 @@ defmodule MQTT.Server.Connection do
 
   defp accept(%Accepting{asks: asks} = told, state, actions, s) do
     session = session(told.session, s)
-    will = if told.will, do: Will.new(s.params[:last_will])
+    will = Will.new(told.will, s.params[:last_will])
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id

@@ -9,15 +9,17 @@ defmodule MQTT.Server.Will do
   alias MQTT.{Native, Session}
   alias MQTT.Server.Will.Guard
 
-  @enforce_keys [:topic, :message, :opts, :delay]
+  @enforce_keys [:topic, :message, :opts, :delay, :owner]
   defstruct @enforce_keys
 
   # delay: seconds
+  # owner: with its end a will that waits is forgotten
   @type t :: %__MODULE__{
           topic: String.t(),
           message: binary,
           opts: map,
-          delay: non_neg_integer
+          delay: non_neg_integer,
+          owner: pid | nil
         }
 
   @supervisor __MODULE__.Supervisor
@@ -34,11 +36,13 @@ defmodule MQTT.Server.Will do
     Supervisor.child_spec({Task.Supervisor, name: @supervisor, max_children: @max_waiting}, [])
   end
 
-  @doc "The will of `params.last_will`; none for none."
-  @spec new(map | nil) :: t | nil
-  def new(nil), do: nil
+  @doc "The will of `params.last_will`, as an action of `init/2` says, if one does; none for none."
+  @spec new(nil | :auto | {:auto, pid}, map | nil) :: t | nil
+  def new(nil, _last_will), do: nil
+  def new(_auto, nil), do: nil
+  def new(:auto, last_will), do: new({:auto, nil}, last_will)
 
-  def new(last_will) do
+  def new({:auto, owner}, last_will) do
     {delay, properties} = Map.pop(last_will[:properties] || %{}, :will_delay_interval, 0)
     opts = %{qos: last_will.qos, retain: last_will.retain, dup: false, will: true}
 
@@ -46,7 +50,8 @@ defmodule MQTT.Server.Will do
       topic: last_will.topic,
       message: last_will.message,
       opts: if(last_will[:properties], do: Map.put(opts, :properties, properties), else: opts),
-      delay: delay
+      delay: delay,
+      owner: owner
     }
   end
 
@@ -79,17 +84,16 @@ defmodule MQTT.Server.Will do
   @spec publish_for(pid, t, Session.t() | nil, module, term) :: term
   def publish_for(connection, will, session, module, state) do
     if session, do: Session.put_current(session)
+    owner = will.owner && Process.monitor(will.owner)
 
-    case due(will, session, connection) do
-      :never ->
-        state
+    forgotten? =
+      case due(will, session, connection) do
+        :never -> true
+        :now -> ended?(owner)
+        seconds -> forgotten?(seconds * 1_000, owner)
+      end
 
-      :now ->
-        publish_now(will, module, state)
-
-      seconds ->
-        if forgotten?(seconds * 1_000), do: state, else: publish_now(will, module, state)
-    end
+    if forgotten?, do: state, else: publish_now(will, module, state)
   end
 
   # If it has to wait, this process is told of the next connection.
@@ -116,14 +120,23 @@ defmodule MQTT.Server.Will do
   @spec start((() -> term)) :: {:ok, pid} | {:error, :max_children}
   def start(function), do: Task.Supervisor.start_child(@supervisor, function)
 
-  # Whether the client comes back to its session in time.
-  defp forgotten?(left) when left <= 0, do: false
+  defp ended?(owner) do
+    receive do
+      {:DOWN, ^owner, _, _, _} -> true
+    after
+      0 -> false
+    end
+  end
 
-  defp forgotten?(left) do
+  # Whether the client comes back to its session in time, or the owner ends.
+  defp forgotten?(left, owner) do
+    now = min(left, @longest)
+
     receive do
       {:"$mqtt", {:session_taken_over, clean}} -> not clean
+      {:DOWN, ^owner, _, _, _} -> true
     after
-      min(left, @longest) -> forgotten?(left - @longest)
+      now -> left > now and forgotten?(left - now, owner)
     end
   end
 end

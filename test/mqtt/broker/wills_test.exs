@@ -78,6 +78,41 @@ defmodule MQTT.Broker.WillsTest do
     end)
   end
 
+  defmodule Rules do
+    @behaviour MQTT.Broker.Handler
+
+    @impl true
+    def authorize_publish(_client, _message, _args), do: :ok
+  end
+
+  test "what is kept with a will does not grow with what all clients have in common" do
+    {name, port} = broker(handler: {Rules, Enum.to_list(1..10_000)})
+    V5.connected(port, "client", 0x06, [V5.will("will", "gone")])
+    [row] = :ets.lookup(MQTT.Server.Will.Guard, Broker.info(name, "client").pid)
+    assert :erts_debug.flat_size(row) < 500
+  end
+
+  test "a will that waits ends with its broker" do
+    {name, port} = broker()
+    will = V5.will("will", "gone", <<0x18, @later::32>>)
+    client = V5.connected(port, "client", 0x06, [will], V5.expiry(@later))
+    sessions = Broker.Context.get!(name).sessions
+    close(client)
+
+    waiting = fn ->
+      for pid <- Task.Supervisor.children(MQTT.Server.Will.Supervisor),
+          {:monitors, monitors} <- [Process.info(pid, :monitors)],
+          {:process, sessions} in monitors,
+          do: pid
+    end
+
+    eventually(fn -> length(waiting.()) == 1 end)
+    [pid] = waiting.()
+    ref = Process.monitor(pid)
+    :ok = stop_supervised({Broker, name})
+    assert_receive {:DOWN, ^ref, _, _, :normal}
+  end
+
   defp outcome(name, port, id, row) do
     subscriber = V5.subscribed(V5.connected(port, id <> "'s heir"), [{id, 0}])
     {client, _} = connect(port, id, row, row.expiry == 0, true)
