@@ -217,7 +217,10 @@ defmodule MQTT.Broker do
   @spec disconnect(t, client_id :: String.t(), MQTT.Reason.t()) :: boolean
   def disconnect(broker, client_id, reason \\ :administrative_action) do
     # A name that is none raises here.
-    _ = MQTT.Reason.code(reason)
+    code = MQTT.Reason.code(reason)
+
+    unless code == 0x00 or code >= 0x80,
+      do: raise(ArgumentError, "a broker does not disconnect a client for #{inspect(reason)}")
 
     case info(broker, client_id) do
       %{session: %{connection: pid}} when pid != nil ->
@@ -228,6 +231,13 @@ defmodule MQTT.Broker do
         false
     end
   end
+
+  @doc """
+  Ends the session of a client that is not connected, with its subscriptions and what waits for it, before its time. Says whether there was
+  one: for a client that is connected this is `false`, and `disconnect/3` comes first.
+  """
+  @spec delete_session(t, client_id :: String.t()) :: boolean
+  def delete_session(broker, client_id), do: Sessions.delete(Context.get!(broker), client_id)
 
   @doc "What the broker holds: `t:MQTT.Router.info/0`."
   @spec stats(t) :: Router.info()

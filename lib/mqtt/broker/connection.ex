@@ -63,7 +63,8 @@ defmodule MQTT.Broker.Connection do
         s = %{s | session: session, rules: rules(context, client)}
         event({:connected, connected(age, session, client)}, s)
         will = {:will, {:auto, context.sessions}}
-        actions = [{:session, session}, will, {:connack, context.connack}, route(context, s)]
+        connack = {:connack, Map.merge(context.connack, expiry(client, context))}
+        actions = [{:session, session}, will, connack, route(context, s)]
         {:ok, s, deliveries(context.hooks) ++ actions}
 
       {:error, reason} ->
@@ -81,6 +82,16 @@ defmodule MQTT.Broker.Connection do
   defp connected(:old, session, _client) do
     if Session.info(session).expiry_interval == 0, do: :discarded, else: :resumed
   end
+
+  # If it is not as long as the client hopes. Before MQTT 5.0 the session has no other end, and the client is not told.
+  defp expiry(%{protocol_version: 5} = client, %{max_session_expiry_interval: most}) do
+    if Map.get(client.properties, :session_expiry_interval, 0) > most,
+      do: %{session_expiry_interval: most},
+      else: %{}
+  end
+
+  defp expiry(_client, %{max_session_expiry_interval: :infinity}), do: %{}
+  defp expiry(_client, %{max_session_expiry_interval: most}), do: %{session_expiry_interval: most}
 
   defp route(%{hooks: hooks, router: router}, s) do
     cond do

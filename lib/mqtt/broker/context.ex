@@ -18,6 +18,7 @@ defmodule MQTT.Broker.Context do
     :connack,
     :session,
     :max_sessions,
+    :max_session_expiry_interval,
     :connected,
     :since
   ]
@@ -41,6 +42,7 @@ defmodule MQTT.Broker.Context do
           connack: map,
           session: keyword,
           max_sessions: pos_integer,
+          max_session_expiry_interval: pos_integer | :infinity,
           connected: :counters.counters_ref(),
           since: integer
         }

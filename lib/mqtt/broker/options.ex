@@ -19,6 +19,9 @@ defmodule MQTT.Broker.Options do
      "What else CONNACK says to clients of MQTT 5.0, as in `c:MQTT.Server.init/2`: `:server_keep_alive`, for example."},
     {:max_sessions, {:integer, 1, :infinity}, 1_000_000,
      "Sessions that there may be, with those of clients that are away. Further clients are refused."},
+    {:max_session_expiry_interval,
+     {:check, &__MODULE__.expiry/1, "a positive number of seconds or `:infinity`"}, :infinity,
+     "How long a session may outlast its connection. One of MQTT 3.1.1 that is not clean has no other end; clients of MQTT 5.0 are told if it is less than they asked for."},
     {:takeover_timeout, :timeout, 5_000,
      "How long a connection may stay, because a callback takes long, whose session another one has."},
     {:max_process_messages, {:integer, 1, :infinity}, 10_000,
@@ -41,6 +44,7 @@ defmodule MQTT.Broker.Options do
     :acl_file,
     :connack,
     :max_sessions,
+    :max_session_expiry_interval,
     :takeover_timeout,
     :max_process_messages,
     :sys_interval,
@@ -58,6 +62,7 @@ defmodule MQTT.Broker.Options do
           acl_file: Path.t() | nil,
           connack: map,
           max_sessions: pos_integer,
+          max_session_expiry_interval: pos_integer | :infinity,
           takeover_timeout: timeout,
           max_process_messages: pos_integer,
           sys_interval: timeout,
@@ -112,6 +117,10 @@ defmodule MQTT.Broker.Options do
   def path(nil), do: {:ok, nil}
   def path(path) when is_binary(path), do: {:ok, path}
   def path(_), do: :error
+
+  def expiry(:infinity), do: {:ok, :infinity}
+  def expiry(seconds) when seconds in 1..0xFFFFFFFE, do: {:ok, seconds}
+  def expiry(_), do: :error
 
   def connack(properties) do
     packet = %{type: :connack, session_present: false, reason_code: 0, properties: properties}

@@ -72,6 +72,11 @@ defmodule MQTT.Broker.Sessions do
     {:ok, session, if(generation == 1, do: :new, else: :old)}
   end
 
+  @doc "Ends the session of a client that is not connected, and says whether there was one."
+  @spec delete(Context.t(), client_id) :: boolean
+  def delete(context, client_id),
+    do: GenServer.call(context.sessions, {:delete, client_id}, :infinity)
+
   @doc "How many clients are connected."
   @spec connected(Context.t()) :: non_neg_integer
   def connected(context), do: :counters.get(context.connected, 1)
@@ -96,6 +101,7 @@ defmodule MQTT.Broker.Sessions do
         connack: options.connack,
         session: options.session,
         max_sessions: options.max_sessions,
+        max_session_expiry_interval: options.max_session_expiry_interval,
         connected: :counters.new(1, []),
         since: System.monotonic_time(:second)
       }
@@ -135,6 +141,23 @@ defmodule MQTT.Broker.Sessions do
 
     opened = Map.put(s.opened, monitor, {client_id, session})
     {:noreply, %{s | opened: opened, clients: Map.put(s.clients, client_id, client)}}
+  end
+
+  @impl true
+  def handle_call({:delete, client_id}, _from, s) do
+    # Whoever opened it last may not have been heard of yet.
+    with [{_, session, _user, generation, %{pid: pid}}] <-
+           :ets.lookup(s.context.clients, client_id),
+         false <- Process.alive?(pid),
+         client = Map.get(s.clients, client_id, %{pids: [], timer: nil}),
+         %{pids: []} <- client do
+      _ = client.timer && Process.cancel_timer(client.timer)
+      {ended, s} = finish(Map.put(client, :generation, generation), client_id, session, s)
+      tell(ended, client_id, s.context.hooks)
+      {:reply, ended != [], s}
+    else
+      _ -> {:reply, false, s}
+    end
   end
 
   @impl true
@@ -181,7 +204,8 @@ defmodule MQTT.Broker.Sessions do
 
   # Gives the event, if its session has ended.
   defp left(%{pids: []} = client, client_id, session, s) do
-    case Session.info(session).expiry_interval do
+    # A DISCONNECT may have made it longer.
+    case min(Session.info(session).expiry_interval, s.context.max_session_expiry_interval) do
       0 -> finish(client, client_id, session, s)
       :infinity -> {[], %{s | clients: Map.delete(s.clients, client_id)}}
       seconds -> {[], later(client, client_id, session, seconds * 1_000, s)}

@@ -19,7 +19,8 @@ defmodule MQTT.Server.Callbacks do
           `:server_keep_alive`, `:maximum_qos`, `:retain_available`,
           `:wildcard_subscription_available`, `:shared_subscription_available`,
           `:subscription_identifier_available`. The first three and an assigned client identifier are
-          said by the library otherwise.
+          said by the library otherwise. `:session_expiry_interval` is also that of a client of MQTT 3.1.1 that does not ask for a clean
+          session, which is not told.
         * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
         * `{:router, router}` has what the client publishes go to a `MQTT.Router` without
           `c:handle_publish/4`; with `{:router, router, rules}` only what these rules of `MQTT.Broker.ACL` allow.

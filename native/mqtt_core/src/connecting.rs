@@ -189,9 +189,9 @@ impl Connection {
         Packet::Connack(connack).encode(version, output)?;
         session.expiry_interval = match version {
             Version::V5 => self.features.session_expiry_interval,
-            // In MQTT 3.1.1 a session that is not clean lasts.
             _ if self.peer.clean_start => 0,
-            _ => u32::MAX,
+            // In MQTT 3.1.1 a session that is not clean lasts, unless the application says for how long.
+            _ => properties.iter().find_map(expiry_interval).unwrap_or(u32::MAX),
         };
         self.state = State::Connected;
         self.last_packet = now;
@@ -241,7 +241,7 @@ impl Connection {
             written.push(&property)?;
         }
         let given = |is: fn(&Property<'_>) -> bool| properties.iter().any(|property| is(&property));
-        let expires = given(|property| matches!(property, Property::SessionExpiryInterval(_)));
+        let expires = properties.iter().any(|property| expiry_interval(property).is_some());
         if !kept && !expires && self.peer.session_expiry_interval > 0 {
             // It ends with the connection, whatever the client hoped (section 3.2.2.3.2).
             self.features.session_expiry_interval = 0;
@@ -364,6 +364,10 @@ impl Connection {
 fn says_mqtt_5(input: &[u8]) -> bool {
     // The fixed header has two to five bytes.
     (2..=5).any(|at| input.get(at..).is_some_and(|rest| rest.starts_with(b"\x00\x04MQTT\x05")))
+}
+
+fn expiry_interval(property: Property<'_>) -> Option<u32> {
+    if let Property::SessionExpiryInterval(seconds) = property { Some(seconds) } else { None }
 }
 
 /// A CONNACK that refuses.

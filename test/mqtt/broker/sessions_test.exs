@@ -63,6 +63,39 @@ defmodule MQTT.Broker.SessionsTest do
       eventually(fn -> match?(%{sessions: 0, subscriptions: 0}, Broker.stats(name)) end)
     end
 
+    test "end when they have been left for as long as they may, whatever their clients hope" do
+      {name, port} = broker(max_session_expiry_interval: 1)
+      close(V4.connected(port, "3.1.1", 0x00))
+      connect = V5.connect(0x02, ["5.0"], V5.expiry(60))
+      assert {client, {:connack, 0, 0, properties}} = V5.try_connect(port, connect)
+      assert {0x11, 1} in properties
+      # DISCONNECT cannot make it longer.
+      other = V5.connected(port, "other", 0x02, [], V5.expiry(1))
+      for client <- [client, other], do: send_bytes(client, V5.reason(0xE0, 0, V5.expiry(60)))
+      assert {_, {:connack, 0, 0, short}} = V5.try_connect(port, V5.connect(0x02, ["short"]))
+      refute List.keymember?(short, 0x11, 0)
+      assert Broker.info(name, "3.1.1").session.expiry_interval == 1
+      eventually(fn -> Enum.map(Broker.clients(name), & &1.client_id) == ["short"] end)
+    end
+
+    test "are deleted, unless their client is connected" do
+      {name, port} = broker()
+      client = V4.subscribed(V4.connected(port, "client", 0x00), [{"t", 1}])
+      refute Broker.delete_session(name, "client")
+      refute Broker.delete_session(name, "nobody")
+      assert Broker.disconnect(name, "client")
+      assert_closed(client)
+      eventually(fn -> Broker.delete_session(name, "client") end)
+      assert Broker.clients(name) == []
+      assert %{sessions: 0, subscriptions: 0} = Broker.stats(name)
+      refute Broker.delete_session(name, "client")
+      close(V5.with_session(port, "client"))
+      eventually(fn -> Broker.delete_session(name, "client") end)
+      # Its timer finds nothing, nor does it find the next one.
+      V5.with_session(port, "client")
+      assert %{connected: true} = Broker.info(name, "client")
+    end
+
     test "end also when the process of their connection is killed" do
       {name, port} = broker()
       client = V4.subscribed(V4.connected(port, "client"), [{"t", 0}])
