@@ -8,49 +8,38 @@ defmodule Sessions do
   def init(_args, %{client_id: client_id}) do
     # A client without an identifier has nothing to come back by.
     key = if client_id == "", do: make_ref(), else: client_id
-    :ets.insert_new(__MODULE__, {key, Session.new()})
-    [{_, session}] = :ets.lookup(__MODULE__, key)
-    {:ok, key, [{:session, session}, {:will, :auto}]}
+    :ets.insert_new(__MODULE__, {key, Session.new(), 0})
+    # How many connections there have been, by which the end of one knows whether it was the last.
+    count = :ets.update_counter(__MODULE__, key, {3, 1})
+    [{_, session, _}] = :ets.lookup(__MODULE__, key)
+    {:ok, {key, count}, [{:session, session}, {:will, :auto}]}
   end
 
   @impl true
-  def handle_publish(topic, message, opts, key) do
-    for {_, session} <- :ets.tab2list(__MODULE__), qos = granted(session, topic) do
+  def handle_publish(topic, message, opts, s) do
+    for {_, session, _} <- :ets.tab2list(__MODULE__), qos = granted(session, topic) do
       options = opts |> Map.take([:qos, :properties]) |> Map.put(:max_qos, qos)
       # A session that is full, or a client that is away at QoS 0, misses it.
       _ = Session.publish(session, topic, message, options)
     end
 
-    {:ok, key}
+    {:ok, s}
   end
 
   # The library keeps the subscription in the session.
   @impl true
-  def handle_subscribe(_filter, qos, key), do: {:ok, qos, key}
+  def handle_subscribe(_filter, qos, s), do: {:ok, qos, s}
 
   @impl true
-  def terminate(_reason, key) do
-    case Session.info(Session.current()) do
-      # Another connection has taken it over.
-      %{connection: pid} when pid != self() ->
-        :ok
-
-      %{expiry_interval: :infinity} ->
-        :ok
-
-      %{expiry_interval: 0} ->
-        :ets.delete(__MODULE__, key)
-
-      %{expiry_interval: seconds} ->
-        :timer.apply_after(seconds * 1000, __MODULE__, :expire, [key])
+  def terminate(_reason, {key, count}) do
+    case Session.info(Session.current()).expiry_interval do
+      :infinity -> :ok
+      seconds -> :timer.apply_after(seconds * 1000, __MODULE__, :expire, [key, count])
     end
   end
 
-  def expire(key) do
-    with [{_, session}] <- :ets.lookup(__MODULE__, key),
-         %{connection: nil} <- Session.info(session),
-         do: :ets.delete(__MODULE__, key)
-  end
+  # Unless the client has come back since.
+  def expire(key, count), do: :ets.match_delete(__MODULE__, {key, :_, count})
 
   # The highest QoS that was granted for the topic, if one was.
   defp granted(session, topic) do

@@ -29,6 +29,29 @@ defmodule MQTT.ExamplesTest do
     end
   end
 
+  test "examples/sessions.exs ends a session when its client has been away for long enough, and not before",
+       %{port: port} do
+    me = ~w(-h 127.0.0.1 -p #{port} -V mqttv5 -i me -c -q 1 -t hello/#)
+
+    come_and_go = fn expiry ->
+      {_, 0} = System.cmd("mosquitto_sub", me ++ ["-x", "#{expiry}", "-E"])
+    end
+
+    publish = fn ->
+      {"", 0} = System.cmd("mosquitto_pub", ~w(-h 127.0.0.1 -p #{port} -q 1 -t hello -m x))
+    end
+
+    come_and_go.(1)
+    come_and_go.(60)
+    # What the first end of its connection has started is over by then.
+    receive after: (1_500 -> :ok)
+    publish.()
+    assert {"x\n", 0} = System.cmd("mosquitto_sub", me ++ ~w(-x 1 -C 1 -W 30))
+    receive after: (1_500 -> :ok)
+    publish.()
+    assert {_, 27} = System.cmd("mosquitto_sub", me ++ ~w(-x 1 -C 1 -W 1), stderr_to_stdout: true)
+  end
+
   defp port_of(server) do
     receive do
       {^server, {:data, {:eol, line}}} ->
