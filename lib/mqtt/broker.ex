@@ -13,8 +13,8 @@ defmodule MQTT.Broker do
   an offline one has no process. There are retained messages, wills, shared subscriptions, and everything else
   of MQTT 5.0.
 
-  Without further options only clients from this machine are let in. `password_file:` asks others for a
-  password, `anonymous: true` lets everybody in, and a `MQTT.Broker.Handler` decides as it likes. Where nobody asks for a
+  Without further options only clients from this machine are let in. With `password_file:` all of them need a user name and its
+  password, with `anonymous: true` those without a user name are let in, from anywhere, and a `MQTT.Broker.Handler` decides as it likes. Where nobody asks for a
   password, a user name is what a client says it is, also to an `acl_file:`.
 
   ## Options

@@ -52,6 +52,33 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
     assert ["  mosquitto_pub -h 127.0.0.2 " <> _] = said_until_exit(program)
   end
 
+  @tag :clients
+  test "says how to publish where a password is needed, and who is let in" do
+    path = Path.join(System.tmp_dir!(), "passwords-#{System.unique_integer([:positive])}")
+    on_exit(fn -> File.rm(path) end)
+    :ok = MQTT.Broker.Passwords.create(path, "roger", "secret", iterations: 101)
+    {program, _ip, port} = start(["--port", "0", "--users", path])
+    example = Program.await(program, ~r/^  mosquitto_pub (.*)$/)
+    arguments = example |> String.replace("USER", "roger") |> String.replace("PASSWORD", "secret")
+    assert arguments =~ port
+    assert {"", 0} = System.cmd("mosquitto_pub", String.split(arguments))
+    Program.signal(program, "TERM")
+    assert said_until_exit(program) == []
+    {program, _ip, _port} = start(["--port", "0", "--ip", "0.0.0.0"])
+    assert Program.await(program, ~r/^(Only clients of this machine) /)
+    Program.signal(program, "TERM")
+    assert said_until_exit(program) == []
+  end
+
+  test "says what its options are" do
+    Mix.shell(Mix.Shell.Process)
+    on_exit(fn -> Mix.shell(Mix.Shell.IO) end)
+    Server.run(["--help"])
+    assert_received {:mix_shell, :info, [help]}
+
+    for option <- ~w(port ip users acl config anonymous), do: assert(help =~ "`--#{option}")
+  end
+
   test "says in one sentence what it cannot do" do
     for {arguments, sentence} <- [
           {["extra"], "mqtt.server takes no argument, got: extra"},

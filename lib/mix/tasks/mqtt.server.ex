@@ -6,8 +6,8 @@ defmodule Mix.Tasks.Mqtt.Server do
 
       mix mqtt.server --port 1883
 
-  It listens on 127.0.0.1 and lets everybody in who comes from there. With `--ip` others can come, who have to have a
-  password or `--anonymous`.
+  It listens on 127.0.0.1 and lets everybody in who comes from there. With `--ip` others can come, for whom it needs `--users` or
+  `--anonymous`. With `--users` everybody needs a password.
 
     * `--port PORT`: the port, 1883 by default; with 0 a free one;
     * `--ip ADDRESS`: the address to listen on, such as `0.0.0.0`;
@@ -15,7 +15,8 @@ defmodule Mix.Tasks.Mqtt.Server do
     * `--acl FILE`: who may publish and subscribe to what, as `MQTT.Broker.ACL` says;
     * `--config FILE`: an Elixir script whose value is a keyword list of options of `MQTT.Broker`, before which those given
       here go;
-    * `--anonymous`: let in who has no user name, from anywhere.
+    * `--anonymous`: let in who has no user name, from anywhere;
+    * `--help`: print this.
 
   On SIGTERM it disconnects its clients, those of MQTT 5.0 with the reason, and stops.
   """
@@ -28,13 +29,19 @@ defmodule Mix.Tasks.Mqtt.Server do
     users: :string,
     acl: :string,
     config: :string,
-    anonymous: :boolean
+    anonymous: :boolean,
+    help: :boolean
   ]
   @names for {name, _} <- @switches, do: "--#{name}"
 
   @impl true
   def run(arguments) do
-    {file, options} = arguments |> parse() |> Keyword.pop(:config)
+    options = parse(arguments)
+    if options[:help], do: Mix.shell().info(@moduledoc), else: serve(options)
+  end
+
+  defp serve(options) do
+    {file, options} = options |> Keyword.delete(:help) |> Keyword.pop(:config)
     Mix.Task.run("app.start")
     options = Keyword.merge(config(file), Enum.map(options, &option/1))
     {:ok, broker} = start(Keyword.put_new(options, :ip, {127, 0, 0, 1}))
@@ -42,10 +49,17 @@ defmodule Mix.Tasks.Mqtt.Server do
     # What has it stopped before the virtual machine halts.
     {:ok, _} = System.trap_signal(:sigterm, fn -> stop(broker) end)
 
+    user = if options[:password_file], do: "-u USER -P PASSWORD "
+
     Mix.shell().info("""
     Listening on #{:inet.ntoa(address)}:#{port}. To publish:
-      mosquitto_pub -h #{:inet.ntoa(address)} -p #{port} -t hello -m world\
+      mosquitto_pub -h #{:inet.ntoa(address)} -p #{port} #{user}-t hello -m world\
     """)
+
+    unless loopback?(address) or options[:password_file] || options[:anonymous] ||
+             options[:handler] do
+      Mix.shell().info("Only clients of this machine are let in, without --users or --anonymous.")
+    end
 
     unless iex?(), do: await(broker)
   end
@@ -115,6 +129,9 @@ defmodule Mix.Tasks.Mqtt.Server do
       {:EXIT, ^broker, reason} -> Mix.raise("The broker has ended: #{inspect(reason)}")
     end
   end
+
+  defp loopback?({127, _, _, _}), do: true
+  defp loopback?(address), do: address == {0, 0, 0, 0, 0, 0, 0, 1}
 
   # In its shell the caller is not kept.
   defp iex?, do: Enum.any?(Application.started_applications(), &(elem(&1, 0) == :iex))
