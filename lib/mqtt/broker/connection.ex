@@ -8,8 +8,9 @@ defmodule MQTT.Broker.Connection do
   alias MQTT.Broker.{ACL, Context, Passwords, Sessions}
   alias MQTT.Server.Accepting
 
-  # How long to wait before a client is looked at again that has not read what was retained, in milliseconds.
+  # How long to wait before a client is looked at again that has not read what was retained, in milliseconds: at first, and at most.
   @retry 20
+  @longest_retry 1_000
 
   @enforce_keys [:broker, :client, :shared]
   defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
@@ -330,7 +331,7 @@ defmodule MQTT.Broker.Connection do
 
   # Behind SUBACK, and one subscription after the other.
   defp send_retained(filter, options, cursor, s) do
-    unless s.retained_due, do: send(self(), {__MODULE__, :retained})
+    unless s.retained_due, do: send_more(@retry)
     %{s | retained: s.retained ++ [{filter, options, cursor}], retained_due: true}
   end
 
@@ -340,29 +341,32 @@ defmodule MQTT.Broker.Connection do
   ## Processes
 
   @impl true
-  def handle_info({__MODULE__, :retained}, %{retained: []} = s),
+  def handle_info({__MODULE__, :retained, _retry}, %{retained: []} = s),
     do: {:ok, %{s | retained_due: false}}
 
-  def handle_info({__MODULE__, :retained} = again, s) do
+  def handle_info({__MODULE__, :retained, retry}, s) do
     [{filter, options, cursor} | others] = s.retained
     connection = MQTT.Server.connection()
 
     case Router.send_retained(router(s), connection, filter, options, cursor) do
       :done ->
-        if others != [], do: send(self(), again)
+        if others != [], do: send_more(@retry)
         {:ok, %{s | retained: others, retained_due: others != []}}
 
       {:more, cursor} ->
-        send(self(), again)
+        send_more(@retry)
         {:ok, %{s | retained: [{filter, options, cursor} | others]}}
 
       {:wait, cursor} ->
-        Process.send_after(self(), again, @retry)
+        again = {__MODULE__, :retained, min(2 * retry, @longest_retry)}
+        _ = Process.send_after(self(), again, retry)
         {:ok, %{s | retained: [{filter, options, cursor} | others]}}
     end
   end
 
   def handle_info(_message, s), do: {:ok, s}
+
+  defp send_more(retry), do: send(self(), {__MODULE__, :retained, retry})
 
   @impl true
   def handle_call(_call, from, s), do: {:ok, s, {:reply, from, {:error, :not_supported}}}

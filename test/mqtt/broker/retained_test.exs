@@ -82,12 +82,18 @@ defmodule MQTT.Broker.RetainedTest do
       assert Enum.count(packets, &(elem(&1, 0) == :publish)) == 1
       [pid] = for %{client_id: "client", pid: pid} <- Broker.clients(name), do: pid
 
+      # Each time it waits for twice as long.
+      1 = :erlang.trace(pid, true, [:receive])
+      assert_receive {:trace, ^pid, :receive, {MQTT.Broker.Connection, :retained, first}}, 5_000
+      assert_receive {:trace, ^pid, :receive, {MQTT.Broker.Connection, :retained, second}}, 5_000
+      assert second == min(2 * first, 1_000)
+
       # A process that is suspended keeps what its timers send. Ours is set behind them, for longer.
       :ok = :sys.suspend(pid)
-      _ = Process.send_after(self(), :all_have_come, 100)
+      _ = Process.send_after(self(), :all_have_come, 1_100)
       assert_receive :all_have_come, 5_000
       {:messages, messages} = Process.info(pid, :messages)
-      assert Enum.count(messages, &(&1 == {MQTT.Broker.Connection, :retained})) == 1
+      assert Enum.count(messages, &match?({MQTT.Broker.Connection, :retained, _}, &1)) == 1
       :ok = :sys.resume(pid)
     end
 
