@@ -15,6 +15,9 @@ defmodule MQTT.Options do
   # The default of an option that has to be given.
   @required :"$required"
 
+  # The longest that a process can wait in milliseconds.
+  @longest 0xFFFF_FFFF
+
   def required, do: @required
 
   @doc "The options as a map with every key of the schema, or an `ArgumentError`."
@@ -76,7 +79,7 @@ defmodule MQTT.Options do
        do: {:ok, value}
 
   defp check(:infinity, :timeout), do: {:ok, :infinity}
-  defp check(value, :timeout) when is_integer(value) and value > 0, do: {:ok, value}
+  defp check(value, :timeout) when value in 1..@longest, do: {:ok, value}
   defp check(:infinity, :limit), do: {:ok, :infinity}
   defp check(value, :limit) when is_integer(value) and value > 0, do: {:ok, value}
   defp check(value, :boolean) when is_boolean(value), do: {:ok, value}
@@ -86,7 +89,7 @@ defmodule MQTT.Options do
 
   defp expected({:integer, min, :infinity}), do: "an integer of at least #{min}"
   defp expected({:integer, min, max}), do: "an integer from #{min} to #{max}"
-  defp expected(:timeout), do: "a positive number of milliseconds or `:infinity`"
+  defp expected(:timeout), do: "a number of milliseconds from 1 to #{@longest} or `:infinity`"
   defp expected(:limit), do: "a positive integer or `:infinity`"
   defp expected(:boolean), do: "`true` or `false`"
   defp expected({:in, values}), do: "one of " <> Enum.map_join(values, ", ", &"`#{inspect(&1)}`")

@@ -315,7 +315,7 @@ defmodule MQTT.ListenerTest do
             {[handler: handler, slow_peer: :wait],
              "option :slow_peer of MQTT.Listener must be one of `:block`, `:drop`, `:close`, got: :wait"},
             {[handler: handler, connect_timeout: 0],
-             "option :connect_timeout of MQTT.Listener must be a positive number of milliseconds"},
+             "option :connect_timeout of MQTT.Listener must be a number of milliseconds"},
             {[handler: handler, keep_socket: true], "unknown option :keep_socket"},
             {[handler: handler, name: "x"], "option :name of MQTT.Listener must be an atom"},
             {[handler: handler, ipv6_only: 1],

@@ -97,7 +97,8 @@ defmodule MQTT.Broker.Handler do
     * its will was published, if the rules let it;
     * if `c:message_events/1` asks for it, a message was `:delivered` to it: acknowledged over the connection that it was sent by, or one of QoS 0 written;
     * one was `:dropped`: a reason of `c:authorize_delivery/3`, `:queue_full`, `:expired`, `:packet_too_large`, `:discarded` with its session,
-      or `{:refused, reason}` by the client. What was dropped while it was away is told when it is back, the first 64 of them; one of QoS 0 is not kept for it, which is not told;
+      or `{:refused, reason}` by the client. What was dropped while it was away is told when it is back; one of QoS 0 is not kept for it, which is not told. At most 64
+      messages, or 64 KiB of them, wait to be told, of further ones `info/2` of `MQTT.Broker` has the number only;
     * one that it published was `:retained`, or, if it has no payload, what was retained was removed;
     * its connection has ended, with a reason of `c:MQTT.Server.terminate/2`, or `:killed`, as happens to one that is stuck in a callback
       while its client has come back;
@@ -142,6 +143,11 @@ defmodule MQTT.Broker.Handler do
     authorize_delivery: 3,
     handle_event: 3
   ]
+
+  @doc false
+  @spec any?(module) :: boolean
+  def any?(module),
+    do: Enum.any?(@callbacks, fn {name, arity} -> function_exported?(module, name, arity) end)
 
   @doc false
   @spec hooks({module, term} | nil) :: hooks

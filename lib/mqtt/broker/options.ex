@@ -3,11 +3,14 @@ defmodule MQTT.Broker.Options do
   # What a broker does, as one struct.
 
   alias MQTT.{Listener, Options, Packet, Router}
+  alias MQTT.Broker.Handler
 
   @schema [
     {:name, {:check, &__MODULE__.name/1, "an atom"}, MQTT.Broker,
      "A name for the broker, by which the functions of this module know it."},
-    {:handler, {:check, &__MODULE__.handler/1, "a module or `{module, args}`"}, nil,
+    {:handler,
+     {:check, &__MODULE__.handler/1,
+      "a module with callbacks of MQTT.Broker.Handler or `{module, args}`"}, nil,
      "A module of `MQTT.Broker.Handler`, and what its callbacks get."},
     {:anonymous, {:in, [true, false, :loopback]}, :loopback,
      "Whether clients without a user name are let in: those from this machine, all, or none."},
@@ -96,6 +99,11 @@ defmodule MQTT.Broker.Options do
         options
       end
 
+    for extra <- map.listeners, {name, _} <- extra, name in @session_names do
+      raise ArgumentError,
+            "option #{inspect(name)} of MQTT.Broker is that of all listeners, it cannot be in :listeners"
+    end
+
     _ = Options.validate!(router, Router.schema(), "MQTT.Router")
     struct!(__MODULE__, Map.merge(map, %{listeners: listeners, session: session, router: router}))
   end
@@ -108,7 +116,9 @@ defmodule MQTT.Broker.Options do
   def handler(nil), do: {:ok, nil}
 
   def handler({module, args}) when is_atom(module) do
-    if Code.ensure_loaded?(module), do: {:ok, {module, args}}, else: :error
+    if Code.ensure_loaded?(module) and Handler.any?(module),
+      do: {:ok, {module, args}},
+      else: :error
   end
 
   def handler(module) when is_atom(module), do: handler({module, []})

@@ -163,7 +163,12 @@ defmodule MQTT.Broker.ClientsTest do
             {[listeners: [[port: :x]]], ~r/option :port of MQTT.Listener/},
             {[connack: %{server_keep_alive: "long"}], ~r/option :connack of MQTT.Broker/},
             {[connack: %{payload: 1}], ~r/option :connack of MQTT.Broker/},
-            {[handler: No.Such], ~r/option :handler of MQTT.Broker/}
+            {[handler: No.Such], ~r/option :handler of MQTT.Broker/},
+            # It has no callback.
+            {[handler: Broker], ~r/option :handler of MQTT.Broker/},
+            {[takeover_timeout: 0x1_0000_0000], ~r/option :takeover_timeout of MQTT.Broker/},
+            {[listeners: [[max_session_messages: 5]]],
+             ~r/option :max_session_messages of MQTT.Broker is that of all listeners/}
           ] do
         assert_raise ArgumentError, sentence, fn -> Broker.start_link(options) end
       end
