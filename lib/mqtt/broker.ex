@@ -132,7 +132,7 @@ defmodule MQTT.Broker do
 
     with {:error, {:invalid, reason}} <-
            Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
-      why = String.replace(to_string(reason), "_", " ")
+      why = MQTT.Reason.words(reason)
       raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
     end
   end

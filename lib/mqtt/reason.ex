@@ -96,4 +96,9 @@ defmodule MQTT.Reason do
   end
 
   def name(code) when code in 0..255, do: code
+
+  # What the native side calls wrong, for a sentence.
+  @doc false
+  @spec words(atom) :: String.t()
+  def words(reason), do: reason |> to_string() |> String.replace("_", " ")
 end

@@ -104,7 +104,7 @@ defmodule MQTT.Router do
 
     case Native.router_subscribe(router, session, filter, shared, options) do
       {:error, {:invalid, reason}} ->
-        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{words(reason)}"
+        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{MQTT.Reason.words(reason)}"
 
       result ->
         result
@@ -145,7 +145,7 @@ defmodule MQTT.Router do
   defp published({:more, remaining}), do: remaining |> Native.router_continue() |> published()
 
   defp published({:error, {:invalid, reason}}),
-    do: raise(ArgumentError, "the message cannot be published: #{words(reason)}")
+    do: raise(ArgumentError, "the message cannot be published: #{MQTT.Reason.words(reason)}")
 
   @doc """
   Sends retained messages that a filter matches to a connection, as many as its client takes now: `:done`, or
@@ -197,6 +197,4 @@ defmodule MQTT.Router do
   @doc "Removes retained messages that have expired; without it they are not given to anybody, and take memory."
   @spec expire(t) :: :ok
   def expire(router), do: if(Native.router_expire(router), do: expire(router), else: :ok)
-
-  defp words(reason), do: String.replace(to_string(reason), "_", " ")
 end

@@ -321,7 +321,7 @@ defmodule MQTT.Server do
         publish(connections, topic, message, options, failed, hold)
 
       {:error, {:invalid, reason}} ->
-        why = String.replace(to_string(reason), "_", " ")
+        why = MQTT.Reason.words(reason)
         raise ArgumentError, "the message cannot be published: #{why}"
     end
   end

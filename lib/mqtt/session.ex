@@ -89,7 +89,7 @@ defmodule MQTT.Session do
   def publish(session, topic, message, options \\ %{}) do
     case Native.session_publish(session, topic, message, Map.delete(options, :ref)) do
       {:error, {:invalid, reason}} ->
-        why = String.replace(to_string(reason), "_", " ")
+        why = MQTT.Reason.words(reason)
         raise ArgumentError, "the message cannot be published: #{why}"
 
       result ->

@@ -198,12 +198,14 @@ defmodule MQTT.AskingTest do
   end
 
   test "without handle_delivery/4, or a session, there is nobody to be asked" do
+    Reports.subscribe()
+
     for session <- [:new, nil] do
-      Reports.subscribe()
       port = Acceptor.start(transport: :listener, module: Without, args: session, options: [])
       client = open(port)
       send_bytes(client, V4.connect(0x02, ["client"]))
       assert_closed(client)
+      assert_receive {:report, _, {:gen_server, :terminate}}
     end
   end
 end

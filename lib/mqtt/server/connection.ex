@@ -258,7 +258,7 @@ defmodule MQTT.Server.Connection do
 
   # Nothing more will be known of these.
   defp lose(s) do
-    for {_number, refs} <- Enum.sort(s.refs), ref <- refs, reduce: s do
+    for {_number, refs} <- Enum.sort(s.refs), ref <- Enum.reverse(refs), reduce: s do
       s -> ref |> tell_delivered({:error, :connection_lost}, s, &apply/3) |> state_of()
     end
   end

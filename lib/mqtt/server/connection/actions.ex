@@ -173,9 +173,7 @@ defmodule MQTT.Server.Connection.Actions do
     do: written(outcome, s, [deliveries | told])
 
   defp written({:error, {:bad_action, action, reason}}, s, told),
-    do: {{:stop, Events.bad_action(action, words(reason)), s}, told}
-
-  defp words(reason), do: String.replace(to_string(reason), "_", " ")
+    do: {{:stop, Events.bad_action(action, Reason.words(reason)), s}, told}
 
   @doc "Writes what the native side has for a socket that is ours."
   @spec write_ssl(s) :: step
@@ -223,7 +221,7 @@ defmodule MQTT.Server.Connection.Actions do
   def said({:close, reason}, _what, s), do: {:stop, {:shutdown, reason}, s}
 
   def said({:error, {:bad_action, reason}}, what, s),
-    do: {:stop, Events.bad_action(what, words(reason)), s}
+    do: {:stop, Events.bad_action(what, Reason.words(reason)), s}
 
   @doc "What a step left behind, where an error is of no more use."
   @spec state_of(step) :: s
