@@ -40,9 +40,10 @@ defmodule MQTT.Server.Will do
   @spec new(nil | :auto | {:auto, pid}, map | nil) :: t | nil
   def new(nil, _last_will), do: nil
   def new(_auto, nil), do: nil
-  def new(:auto, last_will), do: new({:auto, nil}, last_will)
+  def new(:auto, last_will), do: build(last_will, nil)
+  def new({:auto, owner}, last_will), do: build(last_will, owner)
 
-  def new({:auto, owner}, last_will) do
+  defp build(last_will, owner) do
     {delay, properties} = Map.pop(last_will[:properties] || %{}, :will_delay_interval, 0)
     opts = %{qos: last_will.qos, retain: last_will.retain, dup: false, will: true}
 
