@@ -68,7 +68,7 @@ defmodule MQTT.Server.Connection do
   @spec start_arguments(module, term, Options.t()) :: map
   def start_arguments(module, args, options) do
     loop_options = [hibernate_after: options.hibernate_after]
-    %{handler: {module, args}, optional: Handler.new(module), loop_options: loop_options}
+    %{handler: {module, args}, optional: Handler.of(module), loop_options: loop_options}
   end
 
   @doc "Turns the calling process into the connection of a client that waits at a listener."

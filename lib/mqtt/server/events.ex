@@ -30,10 +30,25 @@ defmodule MQTT.Server.Events do
             handle_info: (term, term -> term)
           }
 
-    @spec new(module) :: t
-    def new(module) do
-      _ = Code.ensure_loaded(module)
+    @doc """
+    What is known of a module, the same term for all connections, which is on the heap of none. Made anew when the
+    module has been loaded anew.
+    """
+    @spec of(module) :: t
+    def of(module) do
+      md5 = module.module_info(:md5)
 
+      case :persistent_term.get({__MODULE__, module}, nil) do
+        {^md5, handler} ->
+          handler
+
+        _ ->
+          :persistent_term.put({__MODULE__, module}, {md5, new(module)})
+          of(module)
+      end
+    end
+
+    defp new(module) do
       optional = for {name, arity} <- @optional, function_exported?(module, name, arity), do: name
 
       # Each of these is looked up once, where a call by the module's name would be for each message.
