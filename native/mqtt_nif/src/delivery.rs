@@ -105,25 +105,32 @@ impl Routing {
 pub(crate) struct Left {
     hub: Arc<Hub>,
     messages: VecDeque<Message>,
+    /// The one that is on its way.
+    routed: Option<Routed>,
 }
 
 impl Left {
     pub(crate) fn new(hub: Arc<Hub>, messages: Vec<Message>) -> Self {
-        Self { hub, messages: messages.into() }
+        Self { hub, messages: messages.into(), routed: None }
     }
 
     /// Delivers as many as a call may, and says whether these were all.
     pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> bool {
-        while !sender.is_done() {
+        loop {
+            if self.routed.as_mut().is_some_and(|routed| !routed.deliver(sender)) {
+                return false;
+            }
+            self.routed = None;
+            if sender.is_done() {
+                return self.messages.is_empty();
+            }
             let Some(message) = self.messages.pop_front() else { return true };
             sender.charge(WORK);
-            let passed_on = self.hub.tables().pass_on(message);
-            if let Some(mut routed) = passed_on {
-                // It goes to one, for which there is time.
-                let _ = routed.deliver(sender);
+            // [MQTT-3.3.2-5]
+            if !message.has_expired(sender.now()) {
+                self.routed = self.hub.tables().pass_on(message);
             }
         }
-        self.messages.is_empty()
     }
 }
 

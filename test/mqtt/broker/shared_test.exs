@@ -111,6 +111,26 @@ defmodule MQTT.Broker.SharedTest do
       if behind == "", do: assert_open(first), else: assert_closed(first)
     end
 
+    test "give a message to another once, also where a call has done as much as it may, and none that has expired" do
+      {name, port} = broker()
+      first = V5.subscribed(V5.with_session(port, "first"), [{"$share/g/t", 1}])
+      close(first)
+      gone(name, "first")
+      expires = %{qos: 1, properties: %{message_expiry_interval: 1}}
+
+      # Of such a length that what is left of a call, when it is about the next, is less than choosing a member takes.
+      payloads = for n <- 1..600, do: String.pad_leading("#{n}", 143)
+      for payload <- payloads, do: Broker.publish(name, "t", payload, %{qos: 1})
+      {:ok, :success, 1} = Broker.publish(name, "t", "expired", expires)
+      second = V5.subscribed(V5.connected(port, "second"), [{"$share/g/t", 1}])
+      receive after: (1_100 -> :ok)
+      assert Broker.delete_session(name, "first")
+      {:ok, :success, 1} = Broker.publish(name, "t", "last", %{qos: 1})
+      found = for {0x32, payload} <- V5.recv_acknowledged(second, 601), do: payload
+      assert {found -- payloads, payloads -- found} == {["last"], []}
+      assert found == payloads ++ ["last"]
+    end
+
     test "are filters like others before MQTT 5.0, to which nobody can publish" do
       {name, port} = broker()
       V4.subscribed(V4.connected(port, "client"), [{"$share/g/t", 0}])
