@@ -51,6 +51,14 @@ impl Asking {
         }
     }
 
+    /// Nobody decides about the messages of before any more. Those of them that are gone will be told of.
+    fn begin_anew(&mut self) {
+        (self.allowed, self.offered) = (0, 0);
+        for (message, dropped) in std::mem::take(&mut self.gone).into_iter().flatten() {
+            self.remember(message, dropped);
+        }
+    }
+
     /// The first message that waited is not sent. One that the application is being asked about is told of when it has
     /// said what it calls it.
     fn lose_first(&mut self, message: Message, dropped: Dropped) {
@@ -68,11 +76,9 @@ impl Asking {
 impl Session {
     /// From now on the application is asked about each message, or is not.
     pub fn ask(&mut self, ask: bool) {
-        let before = self.asking.take().unwrap_or_default();
-        self.asking = ask.then(|| {
-            let Asking { lost, lost_bytes, .. } = *before;
-            Box::new(Asking { lost, lost_bytes, ..Asking::default() })
-        });
+        let mut asking = self.asking.take().unwrap_or_default();
+        asking.begin_anew();
+        self.asking = ask.then_some(asking);
     }
 
     /// Whether the application is asked about each message.
@@ -159,7 +165,8 @@ impl Session {
 
     /// A message waits until the application has decided about it. Without `room` there is none for one of QoS 0.
     pub(crate) fn put_before(&mut self, message: Message, room: bool, now: Millis) -> Fate {
-        if !self.make_room(message.qos, now) || !room && message.qos == Qos::AtMostOnce {
+        let may_wait = room || message.qos > Qos::AtMostOnce;
+        if !may_wait || !self.make_room(message.qos, now) {
             self.lose(message, Dropped::QueueFull);
             return Fate::Dropped(Dropped::QueueFull);
         }
@@ -195,9 +202,7 @@ impl Session {
     /// Of the messages that wait there are others now, and nobody to decide about those of before.
     pub(crate) fn others_wait(&mut self) {
         if let Some(asking) = &mut self.asking {
-            asking.allowed = 0;
-            asking.offered = 0;
-            asking.gone.clear();
+            asking.begin_anew();
         }
     }
 }

@@ -169,16 +169,20 @@ impl Session {
             return true;
         }
         self.drop_expired(now);
-        while self.limits.drop_oldest && !self.has_room(qos) {
-            match self.waiting.first() {
-                // One of QoS 0 takes only the place of another.
-                Some(first) if qos > Qos::AtMostOnce || first.qos == Qos::AtMostOnce => {
-                    self.lose_first(Dropped::QueueFull);
-                }
-                _ => break,
-            }
+        while self.limits.drop_oldest && !self.has_room(qos) && self.first_makes_room(qos) {
+            self.lose_first(Dropped::QueueFull);
         }
         self.has_room(qos)
+    }
+
+    /// Whether something is gained by dropping the messages that wait from the first one on: one of QoS 0 takes only the place of another,
+    /// and one of the others only theirs.
+    fn first_makes_room(&self, qos: Qos) -> bool {
+        if qos > Qos::AtMostOnce {
+            self.waiting.len() > self.waiting.light
+        } else {
+            self.waiting.first().is_some_and(|first| first.qos == Qos::AtMostOnce)
+        }
     }
 
     /// Takes the first message that waits, to send it; its bytes still count.
@@ -200,11 +204,11 @@ impl Session {
         if self.waiting.light == 0 {
             return;
         }
+        self.others_wait();
         for message in self.waiting.take(|message| message.qos == Qos::AtMostOnce) {
             self.bytes -= message.size();
             self.lose(message, Dropped::NotConnected);
         }
-        self.others_wait();
     }
 
     /// Forgets what waits and the subscriptions, which can be done while there is a connection.

@@ -140,6 +140,48 @@ fn qos_0_does_not_outlast_the_connection() {
 }
 
 #[test]
+fn qos_0_is_not_dropped_where_nothing_is_gained() {
+    let mut server =
+        limited(SessionLimits { messages: 1, drop_oldest: true, ..SessionLimits::default() });
+    waits(&mut server, "1");
+    assert_eq!(offered(&mut server), ["1"]);
+    server.session.decide(Decision::Send(0));
+    server.pump();
+    assert_eq!(server.publish(&message(QOS_0, b"a"), 0).0, Fate::Waiting);
+    let full = Fate::Dropped(Dropped::QueueFull);
+    // The only place is that of the message under way.
+    assert_eq!(server.publish(&message(QOS_1, b"2"), 0).0, full);
+    // The client does not read.
+    server.room = false;
+    assert_eq!(server.publish(&message(QOS_0, b"b"), 0).0, full);
+    let both = [(b'2', Dropped::QueueFull), (b'b', Dropped::QueueFull)];
+    assert_eq!(lost(&mut server), both);
+    assert_eq!(offered(&mut server), ["a"]);
+}
+
+#[test]
+fn what_was_dropped_while_it_was_asked_about_is_told_to_the_next_connection() {
+    for taken_over in [false, true] {
+        let mut server =
+            limited(SessionLimits { messages: 2, drop_oldest: true, ..SessionLimits::default() });
+        waits(&mut server, "ab");
+        if taken_over {
+            assert_eq!(server.publish(&message(QOS_0, b"0"), 0).0, Fate::Waiting);
+        }
+        assert_eq!(offered(&mut server).len(), 2 + usize::from(taken_over));
+        waits(&mut server, "c");
+        if !taken_over {
+            server.session.disconnect();
+        }
+        server.reconnect(CONNECT, false);
+        server.session.ask(true);
+        let both = [(b'a', Dropped::QueueFull), (b'0', Dropped::NotConnected)];
+        assert_eq!(lost(&mut server), both[..=usize::from(taken_over)]);
+        assert_eq!(offered(&mut server), ["b", "c"]);
+    }
+}
+
+#[test]
 fn so_many_bytes_are_offered_and_remembered() {
     let mut server = asking();
     let large = vec![b'x'; 100_000];
