@@ -226,7 +226,7 @@ impl<'a> Sender<'a> {
         match fate {
             Fate::Dropped(dropped) => return Err(name(self.env, dropped.name())),
             Fate::Waiting if session.asks() => {}
-            // The owner sends it when the client has acknowledged or read others.
+            // The owner sends it when the client has acknowledged or read others, or the writer is done.
             Fate::Waiting => _ = output.wait_if_queued(),
             Fate::Head if output.is_fed() || payload.len() < BORROW => {
                 self.cost += self.head.len() + payload.len();

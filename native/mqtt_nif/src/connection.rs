@@ -326,10 +326,16 @@ fn connection_offer<'a>(env: Env<'a>, handle: Handle<'a>) -> (Vec<Term<'a>>, Vec
     (offered, lost)
 }
 
-/// What a fed connection has to write.
+/// What a fed connection has to write. An owner that waits for that is told so by a message.
 #[rustler::nif]
 fn connection_take_output<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
-    let taken = handle.connection().output().take();
+    let (taken, owner) = {
+        let mut output = handle.connection().output();
+        (output.take(), output.waiting())
+    };
+    if let Some(owner) = owner {
+        let _ = env.send(&owner, (atoms::mqtt(), atoms::drained()));
+    }
     terms::binary(env, &taken).to_term(env)
 }
 

@@ -199,10 +199,11 @@ impl Output {
         self.options.queue_limit.saturating_sub(self.queue.len())
     }
 
-    /// Whether anything waits to be written, in which case the owner is told when it is.
+    /// Whether anything waits to be written, or as much as may for who writes, in which case the owner is told when it is.
     pub(crate) fn wait_if_queued(&mut self) -> bool {
-        self.owner_waits |= self.is_flushing();
-        self.is_flushing()
+        let waits = self.is_flushing() || ((self.is_lent() || self.fed) && self.is_full());
+        self.owner_waits |= waits;
+        waits
     }
 
     /// Lets the owner be told when the queue is empty.
@@ -219,12 +220,17 @@ impl Output {
         self.try_corked(connection);
         self.admission = if self.fed || !self.is_full() {
             Admission::Send
-        } else if self.options.slow_peer == SlowPeer::Close {
+        } else if self.closes_slow_peer() {
             Admission::Close
         } else {
             Admission::Drop
         };
         self.admission
+    }
+
+    /// Whether a full queue says that the peer is slow, and it is disconnected for that. A writer may be slow as well.
+    fn closes_slow_peer(&self) -> bool {
+        self.options.slow_peer == SlowPeer::Close && !self.is_lent()
     }
 
     /// What becomes of a message of a broadcast now. Gives the owner, if it has to be told that the
@@ -236,7 +242,7 @@ impl Output {
         self.try_corked(connection);
         if !self.is_full() {
             (Admission::Send, None)
-        } else if self.options.slow_peer == SlowPeer::Close {
+        } else if self.closes_slow_peer() {
             let told = std::mem::replace(&mut self.told_full, true);
             (Admission::Close, self.owner.filter(|_| !told))
         } else {
@@ -372,7 +378,8 @@ impl Output {
         self.waiting()
     }
 
-    fn waiting(&mut self) -> Option<LocalPid> {
+    /// The owner, if it waits for what was queued, which is about to be told.
+    pub(crate) fn waiting(&mut self) -> Option<LocalPid> {
         let waits = std::mem::take(&mut self.owner_waits);
         self.owner.filter(|_| waits)
     }

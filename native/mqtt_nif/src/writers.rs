@@ -24,8 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many writers there may be, which is more than use helps.
 const MAX_WRITERS: usize = 64;
-/// A writer writes to so many connections a call: a third of a millisecond.
+/// A writer writes to so many connections a call, which is a third of a millisecond, and not many more bytes.
 const AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 256 * 1024;
 /// What a write takes, compared with bytes that are decoded.
 const COST: usize = 2 * 1024;
 
@@ -245,21 +246,33 @@ fn writer_write(env: Env<'_>, number: usize) -> Term<'_> {
         }
         writer.next()
     };
-    let (mut calls, mut packets, mut again) = (0, 0, Vec::new());
-    for connection in batch {
+    let (mut calls, mut packets, mut bytes, mut again) = (0, 0, 0, Vec::new());
+    let mut batch = batch.into_iter();
+    while bytes < BYTES_AT_ONCE
+        && let Some(connection) = batch.next()
+    {
         let loan = connection.output().lend();
         if let Some(loan) = loan {
             calls += 1;
             packets += loan.packets as usize;
             let sent = loan.send();
-            let more = connection.output().take_back(&connection, loan, sent);
+            bytes += sent.as_ref().copied().unwrap_or(0);
+            let (more, owner) = connection.output().take_back(&connection, loan, sent);
+            if let Some(owner) = owner {
+                // One that has ended already is told in vain.
+                let _ = env.send(&owner, (atoms::mqtt(), atoms::drained()));
+            }
             if more {
                 again.push(connection);
             }
         }
     }
-    consume_timeslice(env, COST * calls);
+    consume_timeslice(env, COST * calls + bytes);
     let Some(mut writer) = writer(number) else { return atoms::ok().encode(env) };
+    writer.pass.left += batch.len();
+    for connection in batch.rev() {
+        writer.connections.push_front(connection);
+    }
     writer.pass.writes += calls;
     writer.pass.packets += packets;
     writer.given += again.len();

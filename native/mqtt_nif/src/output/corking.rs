@@ -48,12 +48,12 @@ impl Output {
         }
     }
 
-    /// Sends what was corked. Says how many calls of [`cork`](Self::cork) that was from.
-    pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) -> u32 {
+    /// Sends what was corked.
+    pub(crate) fn uncork(&mut self, connection: &Arc<Connection>) {
         if self.is_corked() {
             self.write(connection, &mut []);
         }
-        std::mem::take(&mut self.corked)
+        self.corked = 0;
     }
 
     /// For a writer: what was corked, to be sent without the lock, for which others would wait as long as the kernel takes.
@@ -68,8 +68,20 @@ impl Output {
         Some(Loan { bytes: std::mem::take(&mut self.queue), socket, packets })
     }
 
-    /// What could be sent of that was. Says whether more has been corked meanwhile.
+    /// What could be sent of that was. Says whether more has been corked meanwhile, and whom to tell that it does not wait for the writer
+    /// any more.
     pub(crate) fn take_back(
+        &mut self,
+        connection: &Arc<Connection>,
+        loan: Loan,
+        sent: io::Result<usize>,
+    ) -> (bool, Option<LocalPid>) {
+        let more = self.take_back_loan(connection, loan, sent);
+        // Otherwise the flusher tells.
+        (more, if self.is_flushing() { None } else { self.waiting() })
+    }
+
+    fn take_back_loan(
         &mut self,
         connection: &Arc<Connection>,
         mut loan: Loan,
