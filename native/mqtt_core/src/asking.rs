@@ -51,6 +51,11 @@ impl Asking {
         }
     }
 
+    /// The first message that waited, and might, is being sent.
+    pub(crate) fn first_is_sent(&mut self) {
+        self.allowed = self.allowed.saturating_sub(1);
+    }
+
     /// Nobody decides about the messages of before any more. Those of them that are gone will be told of.
     fn begin_anew(&mut self) {
         (self.allowed, self.offered) = (0, 0);
@@ -189,13 +194,6 @@ impl Session {
         self.drop_message(message.reference, dropped);
         if let Some(asking) = &mut self.asking {
             asking.lose_first(message, dropped);
-        }
-    }
-
-    /// The first message that waited, and might, is being sent.
-    pub(crate) fn first_is_sent(&mut self) {
-        if let Some(asking) = &mut self.asking {
-            asking.allowed = asking.allowed.saturating_sub(1);
         }
     }
 

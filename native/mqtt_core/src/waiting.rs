@@ -112,17 +112,14 @@ impl Session {
     }
 
     /// As [`enqueue`](Self::enqueue) while there is no connection, for a message that others may have as well.
-    pub fn enqueue_shared(&mut self, message: Message, now: Millis) -> Result<(), Dropped> {
-        let dropped = if message.qos == Qos::AtMostOnce {
-            Dropped::NotConnected
+    pub fn enqueue_shared(&mut self, message: Message, now: Millis) {
+        if message.qos == Qos::AtMostOnce {
+            self.lose(message, Dropped::NotConnected);
         } else if self.make_room(message.qos, now) {
             self.put(message);
-            return Ok(());
         } else {
-            Dropped::QueueFull
-        };
-        self.lose(message, dropped);
-        Err(dropped)
+            self.lose(message, Dropped::QueueFull);
+        }
     }
 
     /// Puts a message behind those that wait, for which there is room.
@@ -188,7 +185,9 @@ impl Session {
     /// Takes the first message that waits, to send it; its bytes still count.
     pub(crate) fn take_first(&mut self) -> Option<Message> {
         let first = self.waiting.remove(0)?;
-        self.first_is_sent();
+        if let Some(asking) = &mut self.asking {
+            asking.first_is_sent();
+        }
         Some(first)
     }
 

@@ -32,5 +32,5 @@ pub(crate) static DESCRIPTORS: Gauge = Gauge::new();
 pub(crate) static QUEUED_BYTES: Gauge = Gauge::new();
 /// Tokio tasks that finish blocked writes or wait for the peer to close.
 pub(crate) static FLUSHERS: Gauge = Gauge::new();
-/// Messages dropped because a send queue was full, since the library was loaded.
+/// Messages that were not sent, of connections and their sessions, since the library was loaded.
 pub(crate) static DROPPED_MESSAGES: Gauge = Gauge::new();

@@ -248,7 +248,7 @@ impl Shared {
 
     /// Keeps a message that others may have as well. The owner of the connection is told, if one has come meanwhile.
     pub(crate) fn keep(&mut self, message: core::Message, now: Millis, env: Env<'_>) {
-        let _ = self.session.enqueue_shared(message, now);
+        self.session.enqueue_shared(message, now);
         self.tell_owner(env);
     }
 

@@ -161,7 +161,8 @@ impl Writer {
 
     /// The next connections of the pass.
     fn next(&mut self) -> Vec<Arc<Connection>> {
-        let count = self.pass.left.min(AT_ONCE).min(self.connections.len());
+        self.pass.left = self.pass.left.min(self.connections.len());
+        let count = self.pass.left.min(AT_ONCE);
         self.pass.left -= count;
         self.connections.drain(..count).collect()
     }
