@@ -64,13 +64,17 @@ impl Trie {
     /// The filter of that text.
     pub(super) fn find(&self, filter: &str) -> Option<u32> {
         let mut node = ROOT;
-        for level in filter.split('/') {
-            if level == "#" {
-                return self.nodes.get(node).map(|node| node.below).filter(|&id| id != NONE);
-            }
+        let levels = match filter.strip_suffix('#') {
+            Some("") => None,
+            Some(levels) => Some(levels.strip_suffix('/')?),
+            None => Some(filter),
+        };
+        for level in levels.into_iter().flat_map(|levels| levels.split('/')) {
             node = self.child(node, level)?;
         }
-        self.nodes.get(node).map(|node| node.here).filter(|&id| id != NONE)
+        let node = self.nodes.get(node)?;
+        let id = if filter.ends_with('#') { node.below } else { node.here };
+        (id != NONE).then_some(id)
     }
 
     pub(super) fn insert(&mut self, filter: &str, id: u32) {

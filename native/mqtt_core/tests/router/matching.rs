@@ -192,6 +192,12 @@ fn unsubscribing_takes_the_same_filter_only_mqtt_3_10_4_1() {
     for other in ["a/#", "a/b", "A/+", "a/+/", "+"] {
         assert!(!router.unsubscribe(other, false, A));
     }
+    // Nor is one that is none.
+    router.subscribe("a/#", false, A, Subscription::default());
+    for none in ["a/#/b", "a#", "#/a", "#"] {
+        assert!(!router.unsubscribe(none, false, A));
+    }
+    assert!(router.unsubscribe("a/#", false, A));
     assert!(!router.unsubscribe("a/+", false, B) && !router.unsubscribe("a/+", true, B));
     assert_eq!(subscribers(&router, "a/b"), [0]);
     assert!(router.unsubscribe("a/+", false, A));
