@@ -247,6 +247,41 @@ defmodule MQTT.SessionTest do
       assert_receive {:handle_publish, ["a", "new", _]}
     end
 
+    test "changes no subscription, about which the client was not told [MQTT-3.8.4-3]" do
+      session = Session.new()
+      test = self()
+
+      wait = fn result ->
+        send(test, {:asked, self()})
+        receive do: (:go -> result)
+      end
+
+      functions = %{
+        handle_subscribe: fn _filter, qos, _options, state -> wait.({:ok, qos, state}) end,
+        handle_unsubscribe: fn _filter, _options, state -> wait.({:ok, state}) end
+      }
+
+      {port, opts} = serve_session(:tcp, session, functions)
+      subscribe = <<0x82, 6, 1::16, 1::16, "a", 0>>
+      filters = fn -> for {filter, _} <- Session.subscriptions(session), do: filter end
+      client = resume(port, opts, 0)
+      send_bytes(client, subscribe)
+      assert_receive {:asked, pid}
+      client = resume(port, opts, 1)
+      go(pid)
+      assert filters.() == []
+
+      send_bytes(client, subscribe)
+      assert_receive {:asked, pid}
+      send(pid, :go)
+      assert <<0x90, 3, 1::16, 0>> = recv(client)
+      send_bytes(client, <<0xA2, 5, 2::16, 1::16, "a">>)
+      assert_receive {:asked, ^pid}
+      resume(port, opts, 1)
+      go(pid)
+      assert filters.() == ["a"]
+    end
+
     test "says nothing to a session that has begun anew" do
       session = Session.new()
       {port, opts, pid} = open_slow(session)

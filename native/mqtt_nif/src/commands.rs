@@ -185,10 +185,11 @@ pub(crate) fn run<'a>(
 /// Carries out what a list of commands does to the session, where there is no connection any more to
 /// write to: it has ended, or another one has the session. Messages of QoS 1 and 2 wait for the next,
 /// and what the application has answered is not given to it again. Of a session that has begun anew it is none of the
-/// business. Gives an error for a bad command.
+/// business, nor are the subscriptions of one that is not `ours` any more. Gives an error for a bad command.
 pub(crate) fn run_late<'a>(
     state: &mut core::Connection,
     session: &mut Access<'_>,
+    ours: bool,
     commands: Term<'a>,
     env: Env<'a>,
 ) -> Option<Term<'a>> {
@@ -209,6 +210,9 @@ pub(crate) fn run_late<'a>(
             }
             // The next connection asks again.
             [tag, _] if is(tag, atoms::decided()) => continue,
+            [tag, ..] if !ours && (is(tag, atoms::suback()) || is(tag, atoms::unsuback())) => {
+                continue;
+            }
             _ => {
                 let mut peer = Peer { connection: state, session };
                 // What can't be said any more does not matter.

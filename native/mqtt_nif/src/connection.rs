@@ -274,7 +274,7 @@ fn connection_send<'a>(
     let InputSide { state, session, answers, .. } = &mut *input;
     let (mut session, ours) = session.access_any();
     if !ours || !state.is_connected() {
-        let bad = commands::run_late(state, &mut session, commands, env);
+        let bad = commands::run_late(state, &mut session, ours, commands, env);
         let close = || close(env, atoms::session_taken_over()).encode(env);
         return bad.unwrap_or_else(|| if ours { atoms::ok().encode(env) } else { close() });
     }
