@@ -389,7 +389,10 @@ impl<'a> Message<'a> {
         });
         match sent {
             Ok((Fate::Head, payload)) => cork.put_payload(payload),
-            Ok((Fate::Dropped(Dropped::QueueFull), _)) if call.slow_peer == SlowPeer::Close => {
+            // One that a writer is behind with is not slow.
+            Ok((Fate::Dropped(Dropped::QueueFull), _))
+                if call.slow_peer == SlowPeer::Close && call.admission != Admission::Drop =>
+            {
                 return Err(Outcome::QueueFull);
             }
             Ok((Fate::Waiting | Fate::Dropped(_), _)) => {}

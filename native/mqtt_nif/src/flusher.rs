@@ -145,6 +145,10 @@ impl From<io::Error> for Failure {
 
 /// Writes until nothing waits.
 async fn flush(connection: &Arc<Connection>, socket: &Arc<Socket>) -> Result<(), Failure> {
+    // One that ended while a writer sent.
+    if connection.output().queued() == 0 {
+        return Ok(());
+    }
     let polled = Polled::register(socket, Interest::WRITABLE)?;
     let send_timeout = connection.output().options().send_timeout;
     let mut progress = Instant::now();
