@@ -117,6 +117,12 @@ impl Message {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
+    /// Whether less is left of its Message Expiry Interval than it says.
+    #[must_use]
+    pub fn has_aged(&self, now: Millis) -> bool {
+        self.expires.is_some() && self.seconds_left(now) != expiry(&self.publish().properties)
+    }
+
     /// What is left of its Message Expiry Interval, in whole seconds that have begun.
     #[must_use]
     pub fn seconds_left(&self, now: Millis) -> Option<u32> {

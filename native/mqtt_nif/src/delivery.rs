@@ -227,6 +227,11 @@ impl Routed {
         let Some(message) = &self.message else { return true };
         let publish = message.publish();
         let now = sender.now();
+        // A call of before, or a member of a group that had it, took some of its time. [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+        let aged = message.has_aged(now);
+        if aged && message.has_expired(now) {
+            return true;
+        }
         let adapts = message.expires_at().is_some() || message.group().is_some();
         // By QoS and RETAIN.
         let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
@@ -245,7 +250,7 @@ impl Routed {
                 return false;
             }
             self.next += 1;
-            if alone || !to.identifiers.is_empty() {
+            if alone || aged || !to.identifiers.is_empty() {
                 let mut publish = Publish { qos: to.qos, retain: to.retain, ..publish };
                 let properties;
                 if adapts || !to.identifiers.is_empty() {

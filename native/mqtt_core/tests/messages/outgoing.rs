@@ -205,6 +205,14 @@ fn expiring(payload: &[u8]) -> Publish<'_> {
 }
 
 #[test]
+fn a_message_ages_by_the_second() {
+    let message_of = |publish: &Publish<'_>| mqtt_core::Message::new(publish, 0, 0);
+    let aged = |now| message_of(&expiring(b"")).has_aged(now);
+    assert_eq!([0, 999, 1_000, 20_000].map(aged), [false, false, true, true]);
+    assert!(!message_of(&message(QOS_1, b"")).has_aged(20_000));
+}
+
+#[test]
 fn message_expiry_is_counted_down_mqtt_3_3_2_6() {
     let mut server = Server::v5(&[]);
     let at_once = server.sends(&expiring(b""), 0);
