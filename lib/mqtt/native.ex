@@ -72,7 +72,7 @@ defmodule MQTT.Native do
   def router_subscribe(_router, _session, _filter, _shared, _options),
     do: :erlang.nif_error(:not_loaded)
 
-  def router_unsubscribe(_router, _session, _filter, _shared), do: :erlang.nif_error(:not_loaded)
+  def router_unsubscribe(_router, _session, _filter), do: :erlang.nif_error(:not_loaded)
   def router_leave(_router, _session), do: :erlang.nif_error(:not_loaded)
   def router_leave_large(_router, _session), do: :erlang.nif_error(:not_loaded)
 

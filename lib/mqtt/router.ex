@@ -112,9 +112,9 @@ defmodule MQTT.Router do
   end
 
   @doc "Ends a subscription, and says whether there was one."
-  @spec unsubscribe(t, Session.t(), filter :: String.t(), map) :: boolean
-  def unsubscribe(router, session, filter, options \\ %{}),
-    do: Native.router_unsubscribe(router, session, filter, Map.get(options, :shared, true))
+  @spec unsubscribe(t, Session.t(), filter :: String.t()) :: boolean
+  def unsubscribe(router, session, filter),
+    do: Native.router_unsubscribe(router, session, filter)
 
   @doc "Forgets a session with all its subscriptions, and says how many these were."
   @spec leave(t, Session.t()) :: non_neg_integer

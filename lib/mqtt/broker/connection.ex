@@ -321,7 +321,7 @@ defmodule MQTT.Broker.Connection do
 
   @impl true
   def handle_unsubscribe(filter, s) do
-    if Router.unsubscribe(router(s), s.session, filter, %{shared: s.shared}) do
+    if Router.unsubscribe(router(s), s.session, filter) do
       event({:unsubscribed, filter}, s)
       {:ok, forget_retained(filter, s)}
     else

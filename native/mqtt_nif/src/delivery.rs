@@ -3,7 +3,7 @@
 
 use crate::atoms;
 use crate::broadcast::{self, MAX_COST, Sender, Sent};
-use crate::routing::{Hub, Receiver};
+use crate::routing::{Hub, LOOKED_UP, Receiver};
 use crate::session::lock;
 use crate::{clock, runtime};
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
@@ -157,21 +157,38 @@ pub(crate) struct Rest {
     hub: Arc<Hub>,
     found: Found,
     left: Range<usize>,
+    /// Groups, and what chooses a member where that depends on the publisher.
+    groups: Vec<GroupId>,
+    key: u64,
     /// How often a subscriber had come when they were found.
     joined: u64,
 }
 
 impl Rest {
-    pub(crate) fn new(hub: Arc<Hub>, found: Found, left: Range<usize>, joined: u64) -> Self {
-        Self { hub, found, left, joined }
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        (found, left): (Found, Range<usize>),
+        (groups, key): (Vec<GroupId>, u64),
+        joined: u64,
+    ) -> Self {
+        Self { hub, found, left, groups, key, joined }
+    }
+
+    fn len(&self) -> usize {
+        self.left.len() + self.groups.len()
     }
 
     /// Looks some up, and says whether there were any left.
     fn look_up(&mut self, publish: &Publish<'_>, deliveries: &mut Vec<To>) -> bool {
-        let Self { hub, found, left, joined } = self;
-        let any = left.start < left.end;
-        left.start += hub.look_up(found, left.start, *joined, publish, deliveries);
-        any
+        let tables = self.hub.tables();
+        if !self.left.is_empty() {
+            let Self { found, left, joined, .. } = self;
+            left.start += tables.look_up(found, left.start, *joined, publish, deliveries);
+            return true;
+        }
+        let some = self.groups.split_off(self.groups.len().saturating_sub(LOOKED_UP));
+        tables.look_up_groups(&some, self.key, publish, deliveries);
+        !some.is_empty()
     }
 }
 
@@ -203,7 +220,7 @@ impl Routed {
 
     /// Has it go to more.
     pub(crate) fn and(self, rest: Option<Rest>) -> Self {
-        let more = rest.as_ref().map_or(0, |rest| rest.left.len());
+        let more = rest.as_ref().map_or(0, Rest::len);
         Self { count: self.count + more, rest: rest.map(Box::new), ..self }
     }
 

@@ -132,9 +132,8 @@ fn router_unsubscribe(
     router: ResourceArc<RouterResource>,
     session: ResourceArc<SessionResource>,
     filter: &str,
-    shared: bool,
 ) -> bool {
-    router.0.unsubscribe(session.shared(), env.pid(), filter, shared)
+    router.0.unsubscribe(session.shared(), env.pid(), filter)
 }
 
 /// Forgets a session and its subscriptions, and says how many these were; `:large` if they are too many for a call.

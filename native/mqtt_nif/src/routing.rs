@@ -9,8 +9,12 @@
 //! under that of the tables, and no other under either: so each message is retained before a subscription is there, or goes
 //! to it, and never both.
 
+mod tables;
+
+pub(crate) use tables::{Receiver, Tables};
+
 use crate::broadcast::Sender;
-use crate::delivery::{Left, Rest, Routed, Routing, To};
+use crate::delivery::{Left, Rest, Routed, Routing};
 use crate::local::Local;
 use crate::route::Route;
 use crate::session::{Shared, SharedSession, lock};
@@ -19,9 +23,7 @@ use mqtt_codec::{
     SubscriptionOptions,
 };
 use mqtt_core::retained::{Retained, RetainedLimits};
-use mqtt_core::router::{
-    Found, GroupId, Match, Matches, Router, Strategy, Subscribed, SubscriberId, Subscription,
-};
+use mqtt_core::router::{Matches, Strategy, Subscribed, SubscriberId, Subscription};
 use mqtt_core::{Granted, Message, Millis, Rules};
 use rustler::LocalPid;
 use std::cell::RefCell;
@@ -31,10 +33,12 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
 
+/// How a shared subscription's filter begins. Before MQTT 5.0 it is one like any other.
+const SHARE: &str = "$share/";
 /// Expired messages that are looked for when there is no room for another.
 const EXPIRED: usize = 64;
-/// Subscribers that are looked up at once. It touches the session of each.
-const LOOKED_UP: usize = 256;
+/// Subscribers, or groups, that are looked up at once. It touches the session of each.
+pub(crate) const LOOKED_UP: usize = 256;
 
 thread_local! {
     static MATCHES: RefCell<Matches> = RefCell::default();
@@ -47,31 +51,6 @@ pub(crate) struct Hub {
     /// Messages that were published, and how many they went to together.
     pub(crate) received: AtomicUsize,
     pub(crate) sent: AtomicUsize,
-}
-
-pub(crate) struct Tables {
-    pub(crate) router: Router,
-    /// By their numbers.
-    subscribers: Vec<Place>,
-    free: Vec<u32>,
-    /// How often one has come.
-    joined: u64,
-    /// How many are processes.
-    locals: usize,
-}
-
-/// Where a subscriber is, and as which of all that have ever come.
-struct Place {
-    receiver: Option<Receiver>,
-    joined: u64,
-}
-
-/// What has subscribed.
-#[derive(Clone)]
-pub(crate) enum Receiver {
-    Session(SharedSession),
-    /// A process of this node.
-    Local(Arc<Local>),
 }
 
 /// How a router knows a session.
@@ -116,15 +95,8 @@ pub(crate) enum NotSubscribed {
 
 impl Hub {
     pub(crate) fn new(strategy: Strategy, limits: RetainedLimits) -> Arc<Self> {
-        let tables = Tables {
-            router: Router::new(strategy),
-            subscribers: Vec::new(),
-            free: Vec::new(),
-            joined: 0,
-            locals: 0,
-        };
         Arc::new(Self {
-            tables: RwLock::new(tables),
+            tables: RwLock::new(Tables::new(strategy)),
             retained: Mutex::new(Retained::new(limits)),
             received: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
@@ -181,7 +153,7 @@ impl Hub {
         let mut tables = self.tables_mut();
         let publisher = self.join(&mut tables, &mut shared, session)?;
         if let Some(left) = shared.take_begun() {
-            tables.router.remove(publisher);
+            tables.begin_anew(publisher);
             routing.begin_with(Left::new(self.clone(), left));
         }
         Some(Route::new(self.clone(), publisher, rules))
@@ -206,6 +178,10 @@ impl Hub {
         if !shared.session().subscribe(filter, granted(subscription)) {
             return Err(NotSubscribed::Full);
         }
+        // The session has a filter once, whatever it is in the client's version.
+        if filter.starts_with(SHARE) {
+            tables.router.unsubscribe(filter, !is_shared, id);
+        }
         let subscribed = tables.router.subscribe(filter, is_shared, id, subscription);
         Ok(Added { subscribed, stored: self.retained().stored() })
     }
@@ -215,7 +191,6 @@ impl Hub {
         session: &SharedSession,
         caller: LocalPid,
         filter: &str,
-        is_shared: bool,
     ) -> bool {
         let mut shared = lock(session);
         if shared.owner().is_some_and(|owner| owner != caller) {
@@ -223,7 +198,9 @@ impl Hub {
         }
         let Some(id) = self.known(&shared) else { return false };
         shared.session().unsubscribe(filter);
-        self.tables_mut().router.unsubscribe(filter, is_shared, id)
+        let router = &mut self.tables_mut().router;
+        let shared = filter.starts_with(SHARE) && router.unsubscribe(filter, true, id);
+        router.unsubscribe(filter, false, id) || shared
     }
 
     /// Forgets a session and its subscriptions, and says how many these were; none if it has more than so many of them, or
@@ -287,8 +264,7 @@ impl Hub {
 
     /// The number of sessions.
     pub(crate) fn sessions(&self) -> usize {
-        let tables = self.tables();
-        tables.subscribers.len() - tables.free.len() - tables.locals
+        self.tables().sessions()
     }
 
     /// Finds whom a message goes to, and retains it if it asks for that.
@@ -322,14 +298,22 @@ impl Hub {
         let (deliveries, rest, work) = MATCHES.with_borrow_mut(|matches| {
             tables.router.matches(publish.topic, publisher, matches);
             let (work, count) = (matches.work(), matches.len());
-            let deliveries = tables.deliveries(matches, publish, publisher);
-            let rest = (count > LOOKED_UP).then(|| {
-                let (hub, found) = (self.clone(), matches.take_found());
-                Rest::new(hub, found, LOOKED_UP..count, tables.joined)
+            let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
+            let deliveries = tables.deliveries(matches, publish, key);
+            let left = count.min(LOOKED_UP)..count;
+            let groups = matches.groups().get(LOOKED_UP - left.start..).unwrap_or_default();
+            let groups = groups.to_vec();
+            let rest = (!left.is_empty() || !groups.is_empty()).then(|| {
+                Rest::new(
+                    self.clone(),
+                    (matches.take_found(), left),
+                    (groups, key),
+                    tables.joined(),
+                )
             });
             (deliveries, rest, work)
         });
-        if deliveries.is_empty() {
+        if deliveries.is_empty() && rest.is_none() {
             let reason = if retained {
                 ReasonCode::NO_MATCHING_SUBSCRIBERS
             } else {
@@ -343,26 +327,6 @@ impl Hub {
         Routed::to(message, deliveries, is_answered).and(rest).found_by(work)
     }
 
-    /// Looks up some more of those whom a message goes to, and says how many. Who has come since they were found has the
-    /// number of one that has left, and is left out.
-    pub(crate) fn look_up(
-        &self,
-        found: &Found,
-        from: usize,
-        joined: u64,
-        publish: &Publish<'_>,
-        deliveries: &mut Vec<To>,
-    ) -> usize {
-        let tables = self.tables();
-        let some = found.iter_from(from).take(LOOKED_UP);
-        let count = some.len();
-        deliveries.extend(some.filter_map(|found| {
-            let place = tables.place(found.subscriber).filter(|place| place.joined <= joined)?;
-            Some(To::new(place.receiver.as_ref()?, found, publish, None))
-        }));
-        count
-    }
-
     /// Says whether there is room.
     fn retain(&self, topic: &str, message: &Message, now: Millis) -> bool {
         let mut retained = self.retained();
@@ -374,79 +338,6 @@ impl Hub {
             retained.store(topic, message.clone(), message.size(), message.expires_at()).is_ok()
         };
         store(&mut retained) || (retained.expire(now, EXPIRED) > 0 && store(&mut retained))
-    }
-}
-
-impl Tables {
-    fn add(&mut self, receiver: Receiver) -> SubscriberId {
-        self.locals += usize::from(matches!(receiver, Receiver::Local(_)));
-        self.joined += 1;
-        let new = Place { receiver: Some(receiver), joined: self.joined };
-        if let Some(number) = self.free.pop()
-            && let Some(place) = self.subscribers.get_mut(number as usize)
-        {
-            *place = new;
-            return SubscriberId(number);
-        }
-        self.subscribers.push(new);
-        SubscriberId(self.subscribers.len() as u32 - 1)
-    }
-
-    /// Says how many subscriptions it had.
-    fn remove(&mut self, id: SubscriberId) -> usize {
-        if let Some(place) = self.subscribers.get_mut(id.0 as usize)
-            && let Some(receiver) = place.receiver.take()
-        {
-            self.locals -= usize::from(matches!(receiver, Receiver::Local(_)));
-            self.free.push(id.0);
-        }
-        self.router.remove(id)
-    }
-
-    /// The first ones, and all of groups.
-    fn deliveries(
-        &self,
-        matches: &Matches,
-        publish: &Publish<'_>,
-        publisher: Option<SubscriberId>,
-    ) -> Vec<To> {
-        let some = matches.iter().take(LOOKED_UP);
-        let mut deliveries = Vec::with_capacity(some.len() + matches.groups().len());
-        deliveries.extend(some.filter_map(|found| self.to(found, publish, None)));
-        let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
-        for &group in matches.groups() {
-            deliveries.extend(self.to_group(group, key, publish));
-        }
-        deliveries
-    }
-
-    /// A message that came through a group, for another member.
-    pub(crate) fn pass_on(&self, message: Message) -> Option<Routed> {
-        let group = GroupId::from_number(message.group()?);
-        let to = self.to_group(group, 0, &message.publish())?;
-        Some(Routed::to(message, vec![to], false))
-    }
-
-    /// The member of a group that a message goes to.
-    fn to_group(&self, group: GroupId, key: u64, publish: &Publish<'_>) -> Option<To> {
-        let load = |id: SubscriberId| match self.subscriber(id)? {
-            Receiver::Session(session) => session.load(),
-            Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
-        };
-        let chosen = self.router.choose(group, key, load)?;
-        self.to(chosen, publish, Some(group))
-    }
-
-    fn place(&self, id: SubscriberId) -> Option<&Place> {
-        self.subscribers.get(id.0 as usize)
-    }
-
-    fn subscriber(&self, id: SubscriberId) -> Option<&Receiver> {
-        self.place(id)?.receiver.as_ref()
-    }
-
-    fn to(&self, found: Match<'_>, publish: &Publish<'_>, group: Option<GroupId>) -> Option<To> {
-        Some(To::new(self.subscriber(found.subscriber)?, found, publish, group))
     }
 }
 

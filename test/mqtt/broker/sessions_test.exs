@@ -78,6 +78,31 @@ defmodule MQTT.Broker.SessionsTest do
       eventually(fn -> Enum.map(Broker.clients(name), & &1.client_id) == ["short"] end)
     end
 
+    test "have a filter once, whether it is a shared subscription in the client's version or not" do
+      {name, port} = broker()
+
+      subscriptions = fn ->
+        {Broker.stats(name).subscriptions, length(Broker.subscriptions(name, "client"))}
+      end
+
+      close(V4.subscribed(V4.connected(port, "client", 0x00), [{"$share/g/a", 1}]))
+      gone(name, "client")
+      client = V5.resumed(port, "client")
+      V5.subscribed(client, [{"$share/g/a", 1}])
+      assert subscriptions.() == {1, 1}
+      close(client)
+      gone(name, "client")
+      client = V4.resumed(port, "client")
+      V4.subscribed(client, [{"$share/g/a", 1}])
+      assert subscriptions.() == {1, 1}
+      close(client)
+      gone(name, "client")
+      client = V5.resumed(port, "client")
+      send_bytes(client, V5.unsubscribe(1, ["$share/g/a"]))
+      assert {:unsuback, 1, [0], _} = V5.recv_packet(client)
+      assert subscriptions.() == {0, 0}
+    end
+
     test "are deleted, unless their client is connected" do
       {name, port} = broker()
       client = V4.subscribed(V4.connected(port, "client", 0x00), [{"t", 1}])

@@ -131,6 +131,19 @@ defmodule MQTT.Broker.SharedTest do
       assert found == payloads ++ ["last"]
     end
 
+    test "are of any number of groups, each of which gets a message" do
+      {name, port} = broker()
+      client = V5.connected(port, "client")
+
+      for filters <- Enum.chunk_every(for(n <- 1..600, do: {"$share/g#{n}/t", 1}), 50),
+          do: V5.subscribed(client, filters)
+
+      V5.subscribed(client, [{"t", 1}])
+      assert {:ok, :success, 601} = Broker.publish(name, "t", "x", %{qos: 1})
+      assert length(V5.recv_acknowledged(client, 601)) == 601
+      assert_open(client)
+    end
+
     test "are filters like others before MQTT 5.0, to which nobody can publish" do
       {name, port} = broker()
       V4.subscribed(V4.connected(port, "client"), [{"$share/g/t", 0}])

@@ -94,10 +94,10 @@ impl Matches {
         core::mem::take(&mut self.found)
     }
 
-    /// What it took to find them: the nodes of the tree and the subscriptions that were looked at.
+    /// What it took to find them: the nodes of the tree, the subscriptions and the groups that were looked at.
     #[must_use]
     pub fn work(&self) -> usize {
-        1 + self.front.visited + self.len()
+        1 + self.front.visited + self.len() + self.groups.len()
     }
 
     /// The groups of shared subscriptions, a member of each of which gets the message as well.
