@@ -4,18 +4,15 @@ defmodule MQTT.Server.Connection do
   # actions, and these go back as commands, a batch in one call. No protocol is known here.
   #
   # Until CONNECT is accepted, which may take several rounds of authentication, calls, casts and
-  # messages are kept.
+  # messages are kept. `connection/` has its parts: `Connecting` until then, `Actions` of callbacks, `Asking` about messages, `Time`.
 
   @behaviour :gen_server
 
-  import MQTT.Server.Connection.Actions
+  import MQTT.Server.Connection.{Actions, Asking, Connecting, Time}
 
-  alias MQTT.{Native, Reason, Session, Transport}
-  alias MQTT.Server.{Accepting, Deliveries, Events, Options, Will, Writer}
+  alias MQTT.{Native, Reason, Transport}
+  alias MQTT.Server.{Events, Options, Will, Writer}
   alias MQTT.Server.Events.Handler
-
-  # How much longer a silent TLS client is listened to, whose bytes may be on their way to us.
-  @last_chance 100
 
   @enforce_keys [:module, :handler, :state, :connection, :io, :corked]
   defstruct @enforce_keys ++
@@ -270,6 +267,8 @@ defmodule MQTT.Server.Connection do
 
   defp linger?(_reason), do: true
 
+  defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
+
   ## In
 
   defp read(%{io: :native} = s), do: Native.connection_receive(s.connection) |> received(s)
@@ -335,47 +334,6 @@ defmodule MQTT.Server.Connection do
     end
   end
 
-  # What waits for handle_delivery/4, some messages at a time. Then others have their turn.
-  defp ask(%{asks: false} = s), do: {:noreply, s}
-
-  defp ask(s) do
-    case Native.connection_offer(s.connection) do
-      {[], []} ->
-        {:noreply, s}
-
-      {offered, dropped} ->
-        send(self(), {:"$mqtt", :session})
-        dropped |> each(s, &dropped/2) |> and_then(&decide_on(offered, &1))
-    end
-  end
-
-  defp decide_on([], s), do: {:noreply, s}
-
-  defp decide_on(offered, s) do
-    result = Deliveries.decide(offered, s.handler, s.state, s.refs)
-    Writer.release()
-
-    case result do
-      {:ok, decisions, state, refs} ->
-        write([{:decided, decisions}], %{s | state: state, refs: refs})
-
-      # What it said before is done.
-      {:stop, reason, decisions, state, refs} ->
-        s = write([{:decided, decisions}], %{s | state: state, refs: refs}) |> state_of()
-        {:stop, reason, s}
-    end
-  end
-
-  defp dropped({{topic, message, opts}, reason}, s) do
-    if :handle_dropped in s.handler.optional do
-      s.module
-      |> Events.call(:handle_dropped, [topic, message, opts, reason, s.state])
-      |> returned(s)
-    else
-      {:noreply, s}
-    end
-  end
-
   defp next(%{io: {:ssl, socket}} = s, :wait) do
     case Transport.SSL.activate(socket) do
       :ok -> {:noreply, s}
@@ -390,137 +348,5 @@ defmodule MQTT.Server.Connection do
   defp next(s, :more) do
     send(self(), {:"$mqtt", :more})
     {:noreply, s}
-  end
-
-  ## CONNECT
-
-  defp connect(params, s) do
-    id = Accepting.assigned_id(params)
-    params = if id, do: %{params | client_id: id}, else: params
-    params = Map.merge(params, s.params)
-    s.module.init(s.state, params) |> decided(%{s | params: params, assigned_id: id})
-  end
-
-  # What init/2 said, and handle_auth/3 until the client is accepted.
-  defp decided(result, s) do
-    Writer.release()
-    decide(result, s)
-  end
-
-  defp decide({:ok, state}, s), do: accept(state, [], s)
-  defp decide({:ok, state, actions}, s), do: accept(state, List.wrap(actions), s)
-
-  defp decide({:continue, properties, state}, s) do
-    Native.connection_authenticate(s.connection, 0x18, properties)
-    |> said({:auth, properties}, %{s | state: state, phase: :authenticating})
-    |> and_then(&check_time/1)
-    |> and_then(&next(&1, :more))
-  end
-
-  defp decide({:error, reason, _state}, s), do: reject(reason, s)
-  defp decide({:stop, reason}, s), do: reject(reason, s)
-  defp decide(other, s), do: {:stop, {:bad_return_value, other}, s}
-
-  defp accept(state, actions, s) do
-    {told, actions} = Accepting.split(actions)
-
-    case Accepting.check(told, s.handler) do
-      :ok -> accept(told, state, actions, s)
-      {:error, reason} -> {:stop, reason, s}
-    end
-  end
-
-  defp accept(%Accepting{asks: asks} = told, state, actions, s) do
-    session = session(told.session, s)
-    will = Will.new(told.will, s.params[:last_will])
-    clean = s.params.clean_session
-    kept = Enum.reverse(s.kept)
-    id = s.assigned_id
-    s = %{s | state: state, params: nil, kept: kept, will: will, asks: asks}
-
-    {session && {session, asks}, clean, id, told.properties, told.route}
-    |> accept_natively(s.connection)
-    |> said({:connack, told.properties}, s)
-    |> accepted()
-    |> and_then(&watch_will/1)
-    |> and_then(&if(session, do: write([], &1), else: {:noreply, &1}))
-    |> and_then(&act(actions, state, &1))
-    |> and_then(&flush/1)
-    |> and_then(&ask/1)
-    |> and_then(&check_time/1)
-    |> and_then(&{:noreply, &1, {:continue, :kept}})
-  end
-
-  # With much to forget it is for a dirty scheduler.
-  defp accept_natively(accepted, connection) do
-    with :large <- Native.connection_accept(connection, accepted),
-         do: Native.connection_accept_large(connection, accepted)
-  end
-
-  defp accepted({:noreply, s}), do: {:noreply, %{s | phase: :connected}}
-
-  # The handler has let it in, and hears of its end: CONNACK did not fit, or the will is one that CONNACK rules out.
-  defp accepted({:stop, reason, s}), do: {:stop, reason, %{s | phase: :connected, will: nil}}
-
-  defp watch_will(s) do
-    if s.will, do: Will.Guard.watch(s.will, s.module, s.state)
-    {:noreply, s}
-  end
-
-  defp session(nil, _s), do: nil
-
-  defp session(session, s) do
-    session = if session == :new, do: Native.connection_new_session(s.connection), else: session
-    Session.put_current(session)
-    session
-  end
-
-  defp reject(reason, s) do
-    case Accepting.rejection(reason) do
-      {:ok, code, exact, properties} ->
-        Native.connection_reject(s.connection, code, exact, properties)
-        |> said({:stop, {code, properties}}, s)
-        |> and_then(&{:stop, :normal, &1})
-
-      :error ->
-        {:stop, reason, s}
-    end
-  end
-
-  defp keep(message, s), do: {:noreply, %{s | kept: [message | s.kept]}}
-
-  # What is told to init/2 besides CONNECT.
-  defp describe(%{params: %{transport: _}} = s), do: s
-
-  defp describe(%{io: :native} = s) do
-    {peer, local} = Native.connection_addresses(s.connection)
-    %{s | params: %{transport: :tcp, peer: peer, local: local}}
-  end
-
-  defp describe(%{io: {:ssl, socket}} = s), do: %{s | params: Accepting.describe(socket)}
-
-  ## Time
-
-  # One timer, lazily: it looks when the last packet came, instead of being set anew by each.
-  defp check_time(s) do
-    _ = s.timer && Process.cancel_timer(s.timer)
-
-    case Native.connection_check_time(s.connection) do
-      :infinity ->
-        {:noreply, %{s | timer: nil, last_chance: false}}
-
-      {:close, _reason} when s.io != :native and not s.last_chance ->
-        {:noreply, %{check_time_after(@last_chance, s) | last_chance: true}}
-
-      {:close, reason} ->
-        {:stop, {:shutdown, reason}, s}
-
-      milliseconds ->
-        {:noreply, %{check_time_after(milliseconds, s) | last_chance: false}}
-    end
-  end
-
-  defp check_time_after(milliseconds, s) do
-    %{s | timer: Process.send_after(self(), {:"$mqtt", :check_time}, milliseconds)}
   end
 end
