@@ -11,10 +11,8 @@ defmodule MQTT.Application do
 
     :ok = MQTT.Server.Will.Guard.new_table()
 
-    Supervisor.start_link([MQTT.Server.Will, MQTT.Server.Will.Guard | writers()],
-      strategy: :one_for_one,
-      name: MQTT.Supervisor
-    )
+    children = [MQTT.Server.Poller, MQTT.Server.Will, MQTT.Server.Will.Guard | writers()]
+    Supervisor.start_link(children, strategy: :one_for_one, name: MQTT.Supervisor)
   end
 
   defp writers do

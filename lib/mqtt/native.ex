@@ -88,6 +88,7 @@ defmodule MQTT.Native do
   def router_info(_router), do: :erlang.nif_error(:not_loaded)
   def router_expire(_router), do: :erlang.nif_error(:not_loaded)
   def writer_register(_number, _count), do: :erlang.nif_error(:not_loaded)
+  def poller_poll, do: :erlang.nif_error(:not_loaded)
   def writers_tell, do: :erlang.nif_error(:not_loaded)
   def writer_leave(_number), do: :erlang.nif_error(:not_loaded)
   def writer_write(_number), do: :erlang.nif_error(:not_loaded)

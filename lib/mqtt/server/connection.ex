@@ -11,7 +11,7 @@ defmodule MQTT.Server.Connection do
   import MQTT.Server.Connection.{Actions, Asking, Connecting, Time}
 
   alias MQTT.{Native, Reason, Transport}
-  alias MQTT.Server.{Events, Options, Will, Writer}
+  alias MQTT.Server.{Events, Options, Poller, Will, Writer}
   alias MQTT.Server.Events.Handler
 
   @enforce_keys [:module, :handler, :state, :connection, :io, :corked]
@@ -95,6 +95,7 @@ defmodule MQTT.Server.Connection do
       params: params
     }
 
+    if io == :native, do: Poller.ensure_started()
     Process.put(:"$mqtt_connection", connection)
     :gen_server.enter_loop(__MODULE__, start.loop_options, s)
   end

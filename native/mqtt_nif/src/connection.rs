@@ -1,9 +1,9 @@
 //! A connection, and the calls by which its owner drives it. Those that read are in `receiving`.
 //!
 //! The owner is one process; it alone reads, and its messages are all of the shape
-//! `{:"$mqtt", what}`. Besides it broadcasts, writers and the flusher write, and when the owner dies the BEAM calls
+//! `{:"$mqtt", what}`. Besides it broadcasts, writers and the flusher write, the poller tells the owner that there is something to read, and when the owner dies the BEAM calls
 //! [`Connection::shut`]. The locks are taken in the order `input`, that of a shared session, then
-//! `output` or a router's; none is held while another process or task is waited for. A panic poisons them, after which every call says
+//! `output`, a router's or the poller's `waiters`; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
 mod receiving;
@@ -17,6 +17,7 @@ use crate::input::{Input, Peer};
 use crate::options::ConnectionOptions;
 use crate::os::{address, posix};
 use crate::output::{Ending, Output};
+use crate::poller::{self, Readiness, Ticket};
 use crate::route::Route;
 use crate::router::message_term;
 use crate::session::{Access, Session};
@@ -26,7 +27,7 @@ use crate::{atoms, clock, flusher, terms};
 use mqtt_core as core;
 use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// When to look at the time again, in milliseconds, while nothing is read from a slow peer, and while
@@ -37,21 +38,14 @@ const UNREAD_CHECK: u64 = 10;
 pub(crate) struct Connection {
     pub(crate) input: Mutex<InputSide>,
     output: Mutex<Output>,
-}
-
-/// What ending the input did.
-pub(crate) enum Shut {
-    /// The input had ended before.
-    Already,
-    /// It ends now, once the BEAM has stopped polling this descriptor, if it does.
-    Now(Option<RawFd>),
+    readiness: Readiness,
 }
 
 pub(crate) struct InputSide {
     pub(crate) state: core::Connection,
     pub(crate) session: Session,
     input: Input,
-    /// Gone once nothing is read any more and the BEAM has stopped polling.
+    /// Gone once nothing is read any more.
     socket: Option<Arc<Socket>>,
     /// What the protocol answered by itself, to be written with what the owner answers.
     answers: Vec<u8>,
@@ -59,8 +53,8 @@ pub(crate) struct InputSide {
     pub(crate) route: Option<Route>,
     /// What is on its way there.
     routing: Routing,
-    /// Whether the BEAM was ever asked to poll.
-    selected: bool,
+    /// Where the poller has the socket, if the owner has ever waited.
+    ticket: Option<Ticket>,
     ended: bool,
 }
 
@@ -101,9 +95,10 @@ impl Connection {
                 answers: Vec::new(),
                 route: None,
                 routing: Routing::default(),
-                selected: false,
+                ticket: None,
                 ended: false,
             }),
+            readiness: Readiness::default(),
         })
     }
 
@@ -117,19 +112,16 @@ impl Connection {
         input.socket.as_ref()?.local_address()
     }
 
-    /// The BEAM has stopped polling, so the socket may close.
-    pub(crate) fn release_input(&self) {
-        let socket = self.input.lock().unwrap_or_else(PoisonError::into_inner).socket.take();
-        drop(socket);
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
-    /// Ends the input, the first time that it is called; then [`end`](Self::end) has to follow. Gives
-    /// the descriptor that the BEAM has to stop polling.
-    pub(crate) fn shut(&self) -> Shut {
-        let (descriptor, routing, released) = {
+    /// Ends the input. Says whether it does, and had not ended before; then [`end`](Self::end) has to follow.
+    pub(crate) fn shut(&self) -> bool {
+        let (routing, ticket, socket) = {
             let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut input.ended, true) {
-                return Shut::Already;
+                return false;
             }
             // A shared session is free for the next connection.
             input.session = Session::new(core::SessionLimits::default());
@@ -137,15 +129,14 @@ impl Connection {
             input.input = Input::new(Vec::new());
             input.answers = Vec::new();
             input.route = None;
-            let routing = std::mem::take(&mut input.routing);
-            match (&input.socket, input.selected) {
-                (Some(socket), true) => (Some(socket.as_raw_fd()), routing, None),
-                _ => (None, routing, input.socket.take()),
-            }
+            (std::mem::take(&mut input.routing), input.ticket.take(), input.socket.take())
         };
-        drop(released);
+        if let (Some(ticket), Some(socket)) = (ticket, &socket) {
+            poller::forget(ticket, socket);
+        }
+        drop(socket);
         routing.go_on();
-        Shut::Now(descriptor)
+        true
     }
 
     /// Ends the output once what is queued has been tried, after which, if `linger`, the peer gets a
@@ -367,10 +358,7 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 /// Ends the connection; with `linger` the peer gets a moment to read what was sent last.
 #[rustler::nif]
 fn connection_close(handle: Handle<'_>, linger: bool) -> Atom {
-    if let Shut::Now(descriptor) = handle.connection().shut() {
-        if let Some(fd) = descriptor {
-            handle.deselect(fd);
-        }
+    if handle.connection().shut() {
         handle.connection().end(linger);
     }
     atoms::ok()

@@ -1,31 +1,23 @@
-//! The resource by which the BEAM holds a connection, and everything unsafe about it: a descriptor
-//! that the BEAM polls (`enif_select`), and the monitor of the owner.
+//! The resource by which the BEAM holds a connection, and everything unsafe about it, with the monitor of the owner.
 //!
-//! rustler's resources have no `stop` callback, which a polled descriptor needs, so this type is
-//! registered by hand. The object behind the handle is an `Arc<Connection>`; tokio tasks hold the
+//! rustler's resources look their type up in a map with every call, so this type is
+//! registered by hand. The object behind the handle is an `Arc<Connection>`; the poller and tokio tasks hold the
 //! `Arc` and never the resource, because a resource whose last reference is dropped by a foreign
 //! thread is destroyed on the first scheduler.
 //!
-//! A descriptor that was selected must be deselected before it is closed: `down` (the owner died)
-//! and `deselect` ask for it, and only `stop` then lets the socket go.
+//! A connection ends by `connection_close`, with its owner (`down`), or when nobody has the resource any more.
 
-use crate::atoms;
-use crate::connection::{Connection, Shut};
+use crate::connection::Connection;
 use rustler::sys::{
-    self, ERL_NIF_SELECT_READ, ERL_NIF_SELECT_STOP, ErlNifEnv, ErlNifEvent, ErlNifMonitor,
-    ErlNifPid, ErlNifResourceDown, ErlNifResourceDtor, ErlNifResourceFlags, ErlNifResourceStop,
-    ErlNifResourceType, ErlNifResourceTypeInit, c_int, c_void,
+    self, ErlNifEnv, ErlNifMonitor, ErlNifPid, ErlNifResourceDown, ErlNifResourceDtor,
+    ErlNifResourceFlags, ErlNifResourceType, ErlNifResourceTypeInit, c_void,
 };
 use rustler::{Decoder, Encoder, Env, Error, LocalPid, NifResult, Term};
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
-
-/// `ERL_NIF_SELECT_CUSTOM_MSG`, which rustler does not name.
-const SELECT_CUSTOM_MESSAGE: c_int = 1 << 4;
 
 /// Set once by [`register`], while the library is loaded.
 static RESOURCE_TYPE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut());
@@ -38,13 +30,13 @@ fn resource_type() -> *const ErlNifResourceType {
 pub(crate) fn register(env: Env<'_>) -> bool {
     let init = ErlNifResourceTypeInit {
         dtor: destroyed as *const ErlNifResourceDtor,
-        stop: stopped as *const ErlNifResourceStop,
+        stop: ptr::null(),
         down: down as *const ErlNifResourceDown,
         members: 3,
         dyncall: ptr::null(),
     };
     let mut tried = MaybeUninit::uninit();
-    // SAFETY: `env` is the one of `load`, the name ends with a NUL, and the three callbacks have
+    // SAFETY: `env` is the one of `load`, the name ends with a NUL, and the two callbacks have
     // the types that `init` declares for them.
     let resource_type = unsafe {
         sys::enif_init_resource_type(
@@ -84,33 +76,6 @@ impl<'a> Handle<'a> {
     pub(crate) fn connection(&self) -> &'a Arc<Connection> {
         // SAFETY: the object was written by `new`, is never changed, and lives as long as the term.
         unsafe { &*self.object }
-    }
-
-    /// Asks the BEAM for one `{:"$mqtt", :readable}` to `owner` when `fd`, which is the
-    /// connection's, can be read.
-    pub(crate) fn select(self, fd: RawFd, owner: LocalPid) -> bool {
-        let env = self.term.get_env();
-        let message = (atoms::mqtt(), atoms::readable()).encode(env);
-        // SAFETY: called on a scheduler within a NIF call, with an object of the type that has a
-        // stop callback, and a message of `env`, which is copied because no message env is given.
-        let result = unsafe {
-            sys::enif_select_x(
-                env.as_c_arg(),
-                fd as ErlNifEvent,
-                ERL_NIF_SELECT_READ | SELECT_CUSTOM_MESSAGE,
-                self.object.cast(),
-                owner.as_c_arg(),
-                message.as_c_arg(),
-                ptr::null_mut(),
-            )
-        };
-        result >= 0
-    }
-
-    /// Ends the polling of `fd`, after which `stop` lets the socket go.
-    pub(crate) fn deselect(self, fd: RawFd) {
-        // SAFETY: as for `select`; the object outlives the call because the term does.
-        unsafe { stop_select(self.term.get_env().as_c_arg(), self.object.cast(), fd) };
     }
 
     /// Watches the calling process, which becomes the owner; an error if it is exiting.
@@ -154,59 +119,27 @@ impl Encoder for Handle<'_> {
     }
 }
 
-/// # Safety
-///
-/// `object` must be one of ours, and the caller must be in a NIF call or a callback of a resource.
-unsafe fn stop_select(env: *mut ErlNifEnv, object: *mut c_void, fd: RawFd) {
-    // SAFETY: by contract; with STOP neither pid nor message are looked at.
-    unsafe {
-        sys::enif_select_x(
-            env,
-            fd as ErlNifEvent,
-            ERL_NIF_SELECT_STOP,
-            object,
-            ptr::null(),
-            atoms::mqtt().as_c_arg(),
-            ptr::null_mut(),
-        );
-    }
-}
-
 /// The last reference is gone.
 unsafe extern "C" fn destroyed(_env: *mut ErlNifEnv, object: *mut c_void) {
     // SAFETY: `object` was written by `Handle::new`, and nobody uses it any more.
     let connection = unsafe { object.cast::<Arc<Connection>>().read() };
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(connection)));
-}
-
-/// The BEAM no longer polls the descriptor.
-unsafe extern "C" fn stopped(
-    _env: *mut ErlNifEnv,
-    object: *mut c_void,
-    _event: ErlNifEvent,
-    _is_direct_call: c_int,
-) {
-    // SAFETY: the BEAM calls this before the object is destroyed.
-    let connection = unsafe { &*object.cast::<Arc<Connection>>() };
-    let _ = catch_unwind(AssertUnwindSafe(|| connection.release_input()));
+    let _ = catch_unwind(AssertUnwindSafe(|| end(&connection)));
 }
 
 /// The owner died.
 unsafe extern "C" fn down(
-    env: *mut ErlNifEnv,
+    _env: *mut ErlNifEnv,
     object: *mut c_void,
     _pid: *const ErlNifPid,
     _monitor: *const ErlNifMonitor,
 ) {
     // SAFETY: the BEAM keeps the object while it runs the callback.
     let connection = unsafe { &*object.cast::<Arc<Connection>>() };
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        if let Shut::Now(descriptor) = connection.shut() {
-            if let Some(fd) = descriptor {
-                // SAFETY: `object` is ours, and this is a callback of it.
-                unsafe { stop_select(env, object, fd) };
-            }
-            connection.end(true);
-        }
-    }));
+    let _ = catch_unwind(AssertUnwindSafe(|| end(connection)));
+}
+
+fn end(connection: &Arc<Connection>) {
+    if connection.shut() {
+        connection.end(true);
+    }
 }

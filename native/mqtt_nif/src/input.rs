@@ -47,8 +47,9 @@ pub(crate) struct Input {
 
 enum Pending {
     Nothing,
-    /// Nothing, and most likely there is nothing to read either: the client waits for CONNACK.
-    Silence,
+    /// Nothing, and most likely there is nothing to read either: the client waits for CONNACK. Whether the read before left
+    /// nothing.
+    Silence(bool),
     /// A part of a packet, shorter than [`LARGE`].
     Part(Vec<u8>),
     /// Bytes that may hold whole packets.
@@ -88,20 +89,22 @@ impl Input {
         matches!(self.pending, Pending::Unread(_))
     }
 
-    /// Reads once from the socket, or not at all while there are unread bytes.
+    /// Reads once from the socket, or not at all while there are unread bytes. One that is `watched` already tells of bytes once, so
+    /// it is read until nothing is left.
     pub(crate) fn read(
         &mut self,
         peer: &mut Peer<'_>,
         socket: &Socket,
         batch: &mut Batch<'_>,
+        watched: bool,
     ) -> io::Result<Progress> {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
             Pending::Unread(bytes) => {
                 let mut source = Source::borrowed(batch.env(), &bytes);
                 Ok(self.digest(peer, &mut source, 0, batch, true))
             }
-            Pending::Silence => Ok(Progress::Drained),
-            Pending::Nothing => self.read_scratch(peer, socket, &[], batch),
+            Pending::Silence(drained) if drained || !watched => Ok(Progress::Drained),
+            Pending::Nothing | Pending::Silence(_) => self.read_scratch(peer, socket, &[], batch),
             Pending::Part(part) => self.read_scratch(peer, socket, &part, batch),
             Pending::Large(large) => self.read_large(peer, socket, large, batch),
         }
@@ -115,7 +118,7 @@ impl Input {
         batch: &mut Batch<'a>,
     ) -> Progress {
         match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Nothing | Pending::Silence => {
+            Pending::Nothing | Pending::Silence(_) => {
                 let mut source = Source::shared(batch.env(), data);
                 self.digest(peer, &mut source, 0, batch, false)
             }
@@ -145,7 +148,7 @@ impl Input {
     /// Keeps bytes that somebody else read, to be decoded later. Says whether it does: not in a large packet.
     pub(crate) fn keep(&mut self, data: &[u8]) -> bool {
         let mut kept = match std::mem::replace(&mut self.pending, Pending::Nothing) {
-            Pending::Nothing | Pending::Silence => Vec::new(),
+            Pending::Nothing | Pending::Silence(_) => Vec::new(),
             Pending::Part(bytes) | Pending::Unread(bytes) => bytes,
             large @ Pending::Large(_) => {
                 self.pending = large;
@@ -283,7 +286,7 @@ impl Input {
                 if !rest.is_empty() {
                     self.pending = Pending::Unread(rest.to_vec());
                 } else if held {
-                    self.pending = Pending::Silence;
+                    self.pending = Pending::Silence(!full);
                 }
                 if held { Progress::Stop(stop) } else { Progress::More }
             }

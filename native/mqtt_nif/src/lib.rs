@@ -3,11 +3,11 @@
 //!
 //! # Layout
 //!
-//! A packet's way in: `handle` (the descriptor that the BEAM polls), `connection` (the calls),
+//! A packet's way in: `poller` (who has something to read), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
 //! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
-//! `terms` and `handle` hold what is unsafe about the NIF interface.
+//! `terms`, `handle` and `poller` hold what is unsafe about the NIF interface.
 
 #![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
 
@@ -34,6 +34,7 @@ mod os;
 mod output;
 mod packet;
 mod packet_encode;
+mod poller;
 mod record;
 mod record_encode;
 mod route;
@@ -64,7 +65,7 @@ fn counters_read(env: Env<'_>) -> Term<'_> {
 }
 
 fn load(env: Env<'_>, _info: Term<'_>) -> bool {
-    handle::register(env)
+    handle::register(env) && poller::register(env)
 }
 
 rustler::init!("Elixir.MQTT.Native", load = load);

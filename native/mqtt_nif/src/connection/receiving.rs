@@ -8,11 +8,10 @@ use crate::input::{Input, Peer, Progress};
 use crate::os::io_reason;
 use crate::output::{Output, SlowPeer};
 use crate::socket::Socket;
-use crate::{atoms, clock, commands, terms};
+use crate::{atoms, clock, commands, poller, terms};
 use mqtt_codec::Properties;
 use rustler::{Binary, Env, Term};
 use std::io::IoSlice;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// Reads and decodes once: `{events, next}`.
@@ -22,11 +21,17 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let connection = handle.connection();
     let read = |side: &mut InputSide, batch: &mut Batch<'a>| side.read(connection, batch);
     let next = receive(connection, &mut batch, read, |side, next| match (next, &side.socket) {
-        (Next::Wait, Some(socket)) if handle.select(socket.as_raw_fd(), env.pid()) => {
-            side.selected = true;
-            Next::Wait
-        }
-        (Next::Wait, _) => close(env, (atoms::socket_error(), atoms::badarg())),
+        (Next::Wait, Some(socket)) => match side.ticket {
+            Some(_) if connection.readiness().wait() => Next::Wait,
+            Some(_) => Next::More,
+            None => match poller::watch(connection, socket, env.pid()) {
+                Ok(ticket) => {
+                    side.ticket = Some(ticket);
+                    Next::Wait
+                }
+                Err(error) => close(env, io_reason(env, &error)),
+            },
+        },
         (next, _) => next,
     });
     terms::consume_timeslice(env, batch.size());
@@ -116,9 +121,10 @@ impl InputSide {
         if let Some(next) = blocked(env, &mut connection.output()) {
             return Err(next);
         }
+        let watched = self.ticket.is_some();
         self.decode(batch, |input, peer, socket, batch| {
             let Some(socket) = socket else { return Next::Wait };
-            match input.read(peer, socket, batch) {
+            match input.read(peer, socket, batch, watched) {
                 Ok(progress) => after(env, &progress),
                 Err(error) => close(env, io_reason(env, &error)),
             }

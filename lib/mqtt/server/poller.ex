@@ -1,0 +1,48 @@
+defmodule MQTT.Server.Poller do
+  @moduledoc false
+  # Tells the processes of connections that there is something to read. While there is, it goes on looking, behind
+  # the processes that wait for the same scheduler.
+
+  use GenServer
+
+  alias MQTT.Native
+
+  @doc "Starts it, unless a connection has done so before."
+  @spec start_link(term) :: GenServer.on_start()
+  def start_link(_) do
+    with {:error, {:already_started, pid}} <-
+           GenServer.start_link(__MODULE__, nil, name: __MODULE__) do
+      Process.link(pid)
+      {:ok, pid}
+    end
+  end
+
+  @doc "Has one where the application does not run."
+  @spec ensure_started :: :ok
+  def ensure_started do
+    if Process.whereis(__MODULE__) == nil do
+      _ = GenServer.start(__MODULE__, nil, name: __MODULE__)
+    end
+
+    :ok
+  end
+
+  @impl true
+  def init(nil), do: {:ok, nil, 0}
+
+  @impl true
+  # The first one follows its start.
+  def handle_info(_timeout_or_readable, state) do
+    case Native.poller_poll() do
+      :wait ->
+        {:noreply, state}
+
+      :more ->
+        :erlang.yield()
+        {:noreply, state, 0}
+
+      :error ->
+        {:stop, :no_poll_set, state}
+    end
+  end
+end

@@ -1,0 +1,72 @@
+defmodule MQTT.PollerTest do
+  # Not async: there is one poller, and it is taken away.
+  use ExUnit.Case, async: false
+
+  import MQTT.Test.Residue, only: [eventually: 1]
+  import MQTT.Test.Wire
+
+  alias MQTT.Server.Poller
+  alias MQTT.Test.{Acceptor, Faulty}
+
+  for transport <- [:tcp, :listener] do
+    describe "over #{transport}" do
+      setup do
+        %{
+          port: Acceptor.start(transport: unquote(transport), module: Faulty, args: {self(), nil})
+        }
+      end
+
+      test "a message and the end right behind it are both seen", %{port: port} do
+        for _ <- 1..300 do
+          client = connect(port)
+          assert_receive {:connected, pid, _}
+          ref = Process.monitor(pid)
+          send_bytes(client, publish_packet("echo", "last"))
+          :ok = :gen_tcp.shutdown(client.socket, :write)
+          assert_receive {:DOWN, ^ref, _, _, _}, 5_000
+          assert recv(client) == publish_packet("echo", "last")
+          assert_closed(client)
+        end
+      end
+
+      test "a CONNECT that fills a read, and more behind it", %{port: port} do
+        client = open(port)
+        # The server waits for it, so that it is told of these bytes once.
+        send_bytes(client, <<0x10>>)
+        Process.sleep(50)
+        will = fn size -> %{topic: "w", payload: String.duplicate("x", size)} end
+        empty = byte_size(connect_packet(will: will.(0)))
+        # Its length takes a byte more.
+        connect = connect_packet(will: will.(16 * 1024 + 1 - empty - 1))
+        assert byte_size(connect) == 16 * 1024 + 1
+        <<0x10, rest::binary>> = connect
+        send_bytes(client, [rest, publish_packet("echo", "behind")])
+        assert recv(client) == <<0x20, 2, 0, 0>>
+        assert recv(client) == publish_packet("echo", "behind")
+        assert_open(client)
+      end
+
+      test "nothing is missed while there is no poller", %{port: port} do
+        clients = for _ <- 1..20, do: connect(port)
+
+        Poller |> Process.whereis() |> Process.exit(:kill)
+        for client <- clients, do: send_bytes(client, <<0xC0, 0>>)
+        for client <- clients, do: assert(recv(client) == <<0xD0, 0>>)
+      end
+    end
+  end
+
+  test "a connection starts one where the application has none, which then takes it" do
+    port = Acceptor.start(transport: :tcp, module: Faulty, args: {self(), nil})
+    :ok = Supervisor.terminate_child(MQTT.Supervisor, Poller)
+    assert Process.whereis(Poller) == nil
+    client = connect(port)
+    assert_open(client)
+    pid = Process.whereis(Poller)
+    assert Supervisor.restart_child(MQTT.Supervisor, Poller) == {:ok, pid}
+    assert_open(client)
+    Process.exit(pid, :kill)
+    eventually(fn -> assert Process.whereis(Poller) not in [nil, pid] end)
+    assert_open(client)
+  end
+end
