@@ -96,6 +96,8 @@ errors! {
     NoLocalOnSharedSubscription = "no_local_on_shared_subscription", PROTOCOL_ERROR, "", "MQTT-3.8.3-4";
     /// A topic has more levels than the receiver takes.
     TooManyTopicLevels = "too_many_topic_levels", TOPIC_NAME_INVALID, "", "";
+    /// A topic filter has.
+    TooManyFilterLevels = "too_many_filter_levels", TOPIC_FILTER_INVALID, "", "";
     /// A SUBSCRIBE or UNSUBSCRIBE has no topic filter.
     NoTopicFilters = "no_topic_filters", PROTOCOL_ERROR, "MQTT-3.8.3-3", "MQTT-3.8.3-2";
     /// A SUBSCRIBE or UNSUBSCRIBE has more topic filters than the receiver takes.

@@ -22,7 +22,7 @@ pub(crate) fn check_characters(name: &str, max_levels: u16) -> Result<(), Error>
         let nul = bytes.contains(&0);
         return Err(if nul { Error::NulInString } else { Error::WildcardInTopicName });
     }
-    check_levels(bytes, max_levels)
+    check_levels(bytes, max_levels, Error::TooManyTopicLevels)
 }
 
 /// The bytes as a topic filter of at most `max_levels` levels, its wildcards in their places. In
@@ -43,7 +43,7 @@ pub fn check_filter(bytes: &[u8], version: Version, max_levels: u16) -> Result<&
     if special {
         check_wildcards(levels)?;
     }
-    check_levels(levels, max_levels)?;
+    check_levels(levels, max_levels, Error::TooManyFilterLevels)?;
     Ok(filter)
 }
 
@@ -101,13 +101,13 @@ fn check_wildcards(levels: &[u8]) -> Result<(), Error> {
 
 /// Separators are only counted where there may be too many. The greatest limit is none: 65,535 of them,
 /// which a topic has room for [MQTT-4.7.3-3], make a level more than it can say.
-fn check_levels(levels: &[u8], max_levels: u16) -> Result<(), Error> {
+fn check_levels(levels: &[u8], max_levels: u16, error: Error) -> Result<(), Error> {
     let max = usize::from(max_levels);
     let separators = || levels.iter().map(|&byte| usize::from(byte == b'/')).sum::<usize>();
     if levels.len() < max || max_levels == u16::MAX || separators() < max {
         Ok(())
     } else {
-        Err(Error::TooManyTopicLevels)
+        Err(error)
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(check_name(b"a/b/c", 3), Ok("a/b/c"));
         assert_eq!(check_name(b"a/b/c/", 3), Err(Error::TooManyTopicLevels));
         assert_eq!(check_filter(b"a/+/#", Version::V5, 3), Ok("a/+/#"));
-        assert_eq!(check_filter(b"a/+/b/#", Version::V5, 3), Err(Error::TooManyTopicLevels));
+        assert_eq!(check_filter(b"a/+/b/#", Version::V5, 3), Err(Error::TooManyFilterLevels));
         assert_eq!(check_filter(b"$share/g/a/b/c", Version::V5, 3), Ok("$share/g/a/b/c"));
     }
 

@@ -127,6 +127,13 @@ impl Acl {
 }
 
 impl Rules {
+    /// How many filters may have to be looked at for a topic.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        let lists = [&self.own, &self.common, &self.patterns];
+        lists.map(|list| list.denied.len() + list.allowed.len()).iter().sum()
+    }
+
     /// Whether the client may publish a message with this topic name.
     #[must_use]
     pub fn may_publish(&self, topic: &str) -> bool {

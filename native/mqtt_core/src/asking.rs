@@ -56,6 +56,11 @@ impl Asking {
         self.allowed = self.allowed.saturating_sub(1);
     }
 
+    /// How many messages at the front of those that wait it was asked about.
+    pub(crate) const fn asked_about(&self) -> usize {
+        self.allowed + self.offered
+    }
+
     /// Nobody decides about the messages of before any more. Those of them that are gone will be told of.
     fn begin_anew(&mut self) {
         (self.allowed, self.offered) = (0, 0);

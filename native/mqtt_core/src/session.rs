@@ -31,6 +31,12 @@ impl Default for SessionLimits {
 
 /// What a subscription takes beside its filter, about.
 const SUBSCRIPTION: usize = 64;
+/// Levels that its filters may have on average, if there are as many as may be: a router may go through all of them for a message.
+const LEVELS: usize = 16;
+
+fn levels(filter: &str) -> usize {
+    1 + filter.bytes().filter(|&byte| byte == b'/').count()
+}
 
 /// What has become of a message that the application had given a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +142,7 @@ pub struct Session {
     pub(crate) subscriptions: Option<BTreeMap<Box<str>, Granted>>,
     /// The bytes they take.
     subscription_bytes: usize,
+    subscription_levels: usize,
     /// Seconds that the session is to be kept after its connection; `u32::MAX` for ever.
     pub(crate) expiry_interval: u32,
     /// Whether a client has ever been connected with it.
@@ -215,6 +222,7 @@ impl Session {
             dropped: 0,
             subscriptions: None,
             subscription_bytes: 0,
+            subscription_levels: 0,
             expiry_interval: 0,
             used: false,
         }
@@ -291,18 +299,22 @@ impl Session {
         self.subscriptions.iter().flatten().map(|(filter, granted)| (&**filter, *granted))
     }
 
-    /// Adds a subscription, or changes it, if they are kept. Says whether there is room for it.
+    /// Adds a subscription, or changes it, if they are kept. Says whether there is room for it, in their number and that of their levels,
+    /// of which there are 16 for each.
     pub fn subscribe(&mut self, filter: &str, granted: Granted) -> bool {
         let Some(subscriptions) = &mut self.subscriptions else { return true };
         if let Some(subscription) = subscriptions.get_mut(filter) {
             *subscription = granted;
             return true;
         }
-        let room = subscriptions.len() < self.limits.subscriptions
+        let most = self.limits.subscriptions;
+        let room = subscriptions.len() < most
+            && self.subscription_levels + levels(filter) <= most.saturating_mul(LEVELS)
             && self.subscription_bytes < self.limits.bytes;
         if room {
             subscriptions.insert(filter.into(), granted);
             self.subscription_bytes += filter.len() + SUBSCRIPTION;
+            self.subscription_levels += levels(filter);
         }
         room
     }
@@ -312,13 +324,14 @@ impl Session {
         let subscriptions = self.subscriptions.as_mut();
         if subscriptions.and_then(|subscriptions| subscriptions.remove(filter)).is_some() {
             self.subscription_bytes -= filter.len() + SUBSCRIPTION;
+            self.subscription_levels -= levels(filter);
         }
     }
 
     pub(crate) fn clear_subscriptions(&mut self) {
         if let Some(subscriptions) = &mut self.subscriptions {
             subscriptions.clear();
-            self.subscription_bytes = 0;
+            (self.subscription_bytes, self.subscription_levels) = (0, 0);
         }
     }
 

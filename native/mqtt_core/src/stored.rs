@@ -95,7 +95,8 @@ impl Session {
             session.subscriptions = Some(std::collections::BTreeMap::new());
         }
         for _ in 0..reader.length()? {
-            let filter = topic::check_filter(reader.bytes()?, Version::V5, u16::MAX).ok()?;
+            // One of MQTT 3.1.1 may begin with `$share` and be no shared subscription's.
+            let filter = topic::check_filter(reader.bytes()?, Version::V3_1_1, u16::MAX).ok()?;
             let options = SubscriptionOptions {
                 qos: Qos::from_bits(reader.u8()?)?,
                 no_local: reader.flag()?,

@@ -14,6 +14,8 @@ pub(crate) struct Waiting {
     /// How many of them have QoS 0, and the bytes of these.
     light: usize,
     light_bytes: usize,
+    /// When the first of them expires that nobody has looked for, or earlier.
+    expires: Option<Millis>,
 }
 
 impl Waiting {
@@ -55,6 +57,7 @@ impl Waiting {
             self.light += 1;
             self.light_bytes += message.size();
         }
+        self.expires = self.expires.into_iter().chain(message.expires_at()).min();
         self.messages.push_back(message);
     }
 
@@ -73,6 +76,27 @@ impl Waiting {
         for message in stay {
             self.push(message);
         }
+        taken
+    }
+
+    /// Takes out those that have expired, but for so many at the front. It looks at all of them only if there may be one.
+    fn take_expired(&mut self, front: usize, now: Millis) -> Vec<Message> {
+        if self.expires.is_none_or(|expires| expires > now) {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        let mut expires = None;
+        for (at, message) in std::mem::take(self).messages.into_iter().enumerate() {
+            if at >= front && message.has_expired(now) {
+                taken.push(message);
+                continue;
+            }
+            if at >= front {
+                expires = expires.into_iter().chain(message.expires_at()).min();
+            }
+            self.push(message);
+        }
+        self.expires = expires;
         taken
     }
 
@@ -166,6 +190,9 @@ impl Session {
             return true;
         }
         self.drop_expired(now);
+        if !self.has_room(qos) {
+            self.drop_all_expired(now);
+        }
         while self.limits.drop_oldest && !self.has_room(qos) && self.first_makes_room(qos) {
             self.lose_first(Dropped::QueueFull);
         }
@@ -195,6 +222,15 @@ impl Session {
     pub(crate) fn drop_expired(&mut self, now: Millis) {
         while self.waiting.first().is_some_and(|message| message.has_expired(now)) {
             self.lose_first(Dropped::Expired);
+        }
+    }
+
+    /// Drops all of these, but for those that the application has been asked about [MQTT-3.3.2-5].
+    fn drop_all_expired(&mut self, now: Millis) {
+        let front = self.asking.as_ref().map_or(0, |asking| asking.asked_about());
+        for message in self.waiting.take_expired(front, now) {
+            self.bytes -= message.size();
+            self.lose(message, Dropped::Expired);
         }
     }
 

@@ -29,6 +29,8 @@ fn session() -> Session {
         retain_handling: RetainHandling::SendIfNew,
     };
     session.subscribe("a/#", Granted { options, identifier: Some(7) });
+    // Of MQTT 3.1.1, where it is a filter like others.
+    session.subscribe("$share/x", Granted { options, identifier: None });
     session
 }
 

@@ -23,6 +23,7 @@ rustler::atoms! {
     connect,
     publish,
     subscribe,
+    shared,
     unsubscribe,
     disconnect,
     suback,

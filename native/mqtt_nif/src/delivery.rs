@@ -38,6 +38,11 @@ impl Routing {
         }
     }
 
+    /// Counts what it took to find out whether a message may be taken, as nodes of the router's tree.
+    pub(crate) fn charge(&mut self, nodes: usize) {
+        self.cost += WORK * nodes;
+    }
+
     /// Takes messages that go first.
     pub(crate) fn begin_with(&mut self, left: Left) {
         // Where there is nothing, the owner is not called once more for it.
@@ -195,6 +200,8 @@ impl Rest {
 /// A subscriber that a message goes to.
 pub(crate) struct To {
     pub(crate) receiver: Receiver,
+    /// Of the session.
+    life: usize,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
     pub(crate) identifiers: Box<[NonZeroU32]>,
@@ -304,6 +311,10 @@ impl To {
     ) -> Self {
         Self {
             receiver: receiver.clone(),
+            life: match receiver {
+                Receiver::Session(session) => session.life(),
+                Receiver::Local(_) => 0,
+            },
             qos: publish.qos.min(found.qos),
             retain: publish.retain && found.retain_as_published,
             identifiers: found.identifiers.into(),
@@ -327,7 +338,14 @@ impl To {
         };
         sender.charge(broadcast::COST);
         for _ in 0..TRIES {
-            let Some(connection) = lock(session).connection() else { break };
+            let connection = {
+                let shared = lock(session);
+                if session.life() != self.life {
+                    return;
+                }
+                shared.connection()
+            };
+            let Some(connection) = connection else { break };
             if sender.send(&connection, sent, self.group) != Err(atoms::not_connected()) {
                 return;
             }
@@ -335,7 +353,10 @@ impl To {
         // A connection that ends may still have the session.
         if self.qos > Qos::AtMostOnce {
             let message = keep().of_group(self.group);
-            lock(session).keep(message, sender.now(), sender.env());
+            let mut shared = lock(session);
+            if session.life() == self.life {
+                shared.keep(message, sender.now(), sender.env());
+            }
         }
     }
 }

@@ -335,6 +335,7 @@ fn subscribe_event<'a>(
     source: &mut Source<'a, '_>,
 ) -> Term<'a> {
     let mut common = vec![(atoms::packet_id(), subscribe.packet_id.get().encode(env))];
+    common.push((atoms::shared(), (version >= Version::V5).encode(env)));
     if version >= Version::V5 {
         common.push((atoms::properties(), properties_term(env, &subscribe.properties, source)));
         let identifier = subscribe.properties.iter().find_map(|property| match property {

@@ -154,6 +154,7 @@ impl Hub {
         let publisher = self.join(&mut tables, &mut shared, session)?;
         if let Some(left) = shared.take_begun() {
             tables.begin_anew(publisher);
+            session.begin_anew();
             routing.begin_with(Left::new(self.clone(), left));
         }
         Some(Route::new(self.clone(), publisher, rules))
@@ -218,7 +219,9 @@ impl Hub {
                 return None;
             }
             shared.subscriber = None;
+            session.begin_anew();
             let count = self.tables_mut().remove(id);
+            shared.end(sender.env());
             (count, shared.session().take_of_groups())
         };
         self.pass_on(messages, sender);
@@ -337,7 +340,13 @@ impl Hub {
         let store = |retained: &mut Retained<Message>| {
             retained.store(topic, message.clone(), message.size(), message.expires_at()).is_ok()
         };
-        store(&mut retained) || (retained.expire(now, EXPIRED) > 0 && store(&mut retained))
+        let stored =
+            store(&mut retained) || (retained.expire(now, EXPIRED) > 0 && store(&mut retained));
+        if !stored {
+            // The one before it is no longer the last one, whether or not this is kept [MQTT-3.3.1-7].
+            retained.remove(topic);
+        }
+        stored
     }
 }
 

@@ -34,6 +34,8 @@ struct Cell {
     /// How many messages its client does not have, if it is connected, and otherwise [`OFFLINE`]: what can be known
     /// without the lock.
     load: AtomicUsize,
+    /// How often it has begun anew, and its subscriptions ended. It changes under the lock.
+    life: AtomicUsize,
 }
 
 const OFFLINE: usize = usize::MAX;
@@ -42,6 +44,16 @@ impl SharedSession {
     /// How many messages its client does not have, if it is connected.
     pub(crate) fn load(&self) -> Option<usize> {
         Some(self.0.load.load(Ordering::Relaxed)).filter(|load| *load != OFFLINE)
+    }
+
+    /// Which of its lives it is in: what was found for one is nothing to the next.
+    pub(crate) fn life(&self) -> usize {
+        self.0.life.load(Ordering::Acquire)
+    }
+
+    /// Its subscriptions end. It is locked.
+    pub(crate) fn begin_anew(&self) {
+        self.0.life.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -177,6 +189,9 @@ impl SessionResource {
             shared.told = false;
             shared.clean = clean;
             shared.begun |= clean;
+            if clean {
+                self.0.begin_anew();
+            }
             let attached =
                 Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
             shared.last = Some(env.pid());
@@ -228,6 +243,17 @@ impl Shared {
     /// The owner of the connection that has it.
     pub(crate) fn owner(&self) -> Option<LocalPid> {
         self.attached.as_ref().map(|attached| attached.owner)
+    }
+
+    /// Unless it has a connection it has ended, as who waits for the next one is told.
+    pub(crate) fn end(&mut self, env: Env<'_>) {
+        if self.attached.is_some() {
+            return;
+        }
+        (self.last, self.clean) = (None, true);
+        if let Some(waiter) = self.waiter.take() {
+            let _ = env.send(&waiter, (atoms::mqtt(), (atoms::session_taken_over(), true)));
+        }
     }
 
     /// The connection that has it.
@@ -309,7 +335,8 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
         begun: false,
         left: Vec::new(),
     };
-    let cell = Cell { shared: Mutex::new(shared), load: AtomicUsize::new(OFFLINE) };
+    let load = AtomicUsize::new(OFFLINE);
+    let cell = Cell { shared: Mutex::new(shared), load, life: AtomicUsize::new(0) };
     ResourceArc::new(SessionResource(SharedSession(Arc::new(cell))))
 }
 
@@ -429,6 +456,7 @@ fn session_clear(env: Env<'_>, session: ResourceArc<SessionResource>) -> Atom {
         };
         if let Some((hub, id)) = &router {
             hub.unsubscribe_all(*id);
+            session.0.begin_anew();
         }
         (router, of_groups)
     };

@@ -14,8 +14,12 @@ pub(crate) const ENCODE_ONLY: [Error; 3] =
     [Error::StringTooLong, Error::PacketIdentifierMismatch, Error::NotInThisVersion];
 
 /// The errors that break no rule of the specification but a receiver's own limit.
-const OF_LIMITS: [Error; 3] =
-    [Error::TooManyTopicLevels, Error::TooManyTopicFilters, Error::TooManyUserProperties];
+const OF_LIMITS: [Error; 4] = [
+    Error::TooManyTopicLevels,
+    Error::TooManyFilterLevels,
+    Error::TooManyTopicFilters,
+    Error::TooManyUserProperties,
+];
 
 /// A CONNECT of that version from its connect flags on.
 fn connect(version: Version, rest: &[u8]) -> Vec<u8> {
@@ -58,6 +62,9 @@ fn decode_rows() -> Vec<(Error, Version, Vec<u8>)> {
         (Error::NoLocalOnSharedSubscription, V5, framed(0x82, b"\0\x01\0\0\x0A$share/g/a\x04")),
         (Error::TooManyTopicLevels, V3_1_1, {
             framed(0x30, &[&[0, 128], &b"/".repeat(128)[..]].concat())
+        }),
+        (Error::TooManyFilterLevels, V3_1_1, {
+            framed(0xA2, &[&[0, 1, 0, 128], &b"/".repeat(128)[..]].concat())
         }),
         (Error::NoTopicFilters, V3_1_1, framed(0x82, &[0, 1])),
         (Error::TooManyTopicFilters, V3_1_1, {

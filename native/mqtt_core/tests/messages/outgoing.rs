@@ -247,3 +247,19 @@ fn what_has_expired_makes_place() {
     server.enqueue(&message(QOS_1, b""), 0);
     assert_eq!((server.session.waiting(), server.session.dropped()), (1, 1));
 }
+
+#[test]
+fn what_has_expired_makes_place_behind_others_too() {
+    for drop_oldest in [false, true] {
+        let mut server = Server::v3();
+        let limits = SessionLimits { messages: 2, drop_oldest, ..SessionLimits::default() };
+        server.session = Session::new(limits);
+        server.enqueue(&message(QOS_1, b"stays"), 0);
+        server.enqueue(&expiring(b""), 7);
+        server.now = 10_000;
+        server.enqueue(&message(QOS_1, b"comes"), 0);
+        assert_eq!((server.session.waiting(), server.session.dropped()), (2, 1));
+        assert_eq!(server.deliveries(), [(7, Delivery::Dropped(Dropped::Expired))]);
+        assert!(server.pump().windows(5).any(|part| part == b"stays"));
+    }
+}

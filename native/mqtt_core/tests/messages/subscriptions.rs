@@ -131,3 +131,20 @@ fn a_session_has_room_for_so_many() {
     server.event(SUBSCRIBE_A_B);
     assert_eq!(suback(&mut server, 7, &[1, 1]), [0x90, 4, 0, 7, 1, 0x80]);
 }
+
+#[test]
+fn filters_have_sixteen_levels_on_average() {
+    let limits = SessionLimits { subscriptions: 4, ..SessionLimits::default() };
+    let mut session = Session::with_subscriptions(limits);
+    let options = mqtt_codec::SubscriptionOptions::default();
+    let mut subscribe =
+        |filter: &str| session.subscribe(filter, mqtt_core::Granted { options, identifier: None });
+    let deep = |first: &str, levels: usize| format!("{first}{}", "/a".repeat(levels - 1));
+    assert!(subscribe(&deep("a", 63)));
+    assert!(!subscribe(&deep("b", 2)));
+    assert!(subscribe("b"));
+    assert!(!subscribe("c"));
+    session.unsubscribe(&deep("a", 63));
+    session.subscribe(&deep("a", 60), mqtt_core::Granted { options, identifier: None });
+    assert_eq!(session.subscriptions().count(), 2);
+}
