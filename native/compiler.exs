@@ -65,6 +65,9 @@ defmodule Mix.Tasks.Compile.MqttNative do
       ["build", "--package", "mqtt_nif", "--locked", "--target-dir", @target] ++
         if(profile == "release", do: ["--release"], else: [])
 
+    # cargo puts back what has not changed, and leaves nothing of another target to be taken for it.
+    Enum.each(candidates(profile), &File.rm!/1)
+
     case System.cmd(cargo, arguments, cd: @root, into: IO.stream(), stderr_to_stdout: true) do
       {_, 0} ->
         install(profile)
@@ -85,12 +88,15 @@ defmodule Mix.Tasks.Compile.MqttNative do
   # cargo puts it into a folder of the target's name if it was told one, here or in its own
   # configuration.
   defp built(profile) do
-    folders = [Path.join(@target, profile), Path.join([@target, "*", profile])]
-
-    case Enum.flat_map(folders, &Path.wildcard(Path.join(&1, "libmqtt_nif.so"))) do
+    case candidates(profile) do
       [] -> Mix.raise("cargo has built no libmqtt_nif.so under #{@target}; :mqtt runs on Linux.")
-      found -> Enum.max_by(found, &File.stat!(&1, time: :posix).mtime)
+      [built | _] -> built
     end
+  end
+
+  defp candidates(profile) do
+    folders = [Path.join(@target, profile), Path.join([@target, "*", profile])]
+    Enum.flat_map(folders, &Path.wildcard(Path.join(&1, "libmqtt_nif.so")))
   end
 
   defp cargo do

@@ -130,10 +130,18 @@ defmodule MQTT.Broker do
     unless Map.get(options, :qos, 0) in 0..2,
       do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
 
-    with {:error, {:invalid, reason}} <-
-           Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
-      why = MQTT.Reason.words(reason)
-      raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
+    case Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
+      {:error, {:invalid, :badarg}} ->
+        raise ArgumentError,
+              "a topic filter must be a string and its options a map of those that " <>
+                "MQTT.Router.subscribe/4 takes, got: #{inspect(filter)} and #{inspect(options)}"
+
+      {:error, {:invalid, reason}} ->
+        why = MQTT.Reason.words(reason)
+        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
+
+      :ok ->
+        :ok
     end
   end
 

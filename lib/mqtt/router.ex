@@ -20,6 +20,11 @@ defmodule MQTT.Router do
         {:ok, router}
       end
 
+      # Here a session ends with its connection.
+      def terminate(_reason, router) do
+        MQTT.Router.leave(router, MQTT.Session.current())
+      end
+
   From then on what the client publishes goes to the router, and `c:MQTT.Server.handle_publish/4` is called for its will
   only. With `{:router, router, :callbacks}` it is called for each message, and publishes what it wants by `publish/5`.
 

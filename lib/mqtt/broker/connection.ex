@@ -12,11 +12,10 @@ defmodule MQTT.Broker.Connection do
   @retry 20
   @longest_retry 1_000
 
-  @enforce_keys [:broker, :client, :shared]
+  @enforce_keys [:broker, :client]
   defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
 
   # broker: its name, by which what all have in common is found. Here it would be copied for each will that is kept.
-  # shared: whether the client knows shared subscriptions
   # rules: of the ACL file, if there is one
   # retained: {filter, options, cursor} of the subscriptions that what is retained is being sent for
   # retained_due: whether a message that goes on with these is on its way, of which there is one at most
@@ -26,7 +25,7 @@ defmodule MQTT.Broker.Connection do
     context = Context.get!(name)
     params = identified(params)
     client = params |> Map.delete(:password) |> Map.put(:data, nil) |> kept()
-    s = %__MODULE__{broker: name, client: client, shared: params.protocol_version >= 5}
+    s = %__MODULE__{broker: name, client: client}
 
     result =
       with :ok <- offered(params, context.connack),
@@ -46,12 +45,21 @@ defmodule MQTT.Broker.Connection do
   defp authenticated(:ok, s), do: accept(s)
   defp authenticated({:ok, data}, s), do: s |> with_data(data) |> accept()
 
+  defp authenticated({:ok, data, user}, s) do
+    # The session is the one's who was authenticated first.
+    if s.session == nil or user == s.client[:username],
+      do: s |> with_data(data) |> with_user(user) |> accept(),
+      else: {:error, :not_authorized, s}
+  end
+
   defp authenticated({:continue, properties, data}, s),
     do: {:continue, properties, with_data(s, data)}
 
   defp authenticated({:error, reason}, s), do: {:error, reason, s}
 
   defp with_data(s, data), do: %{s | client: %{s.client | data: data}}
+
+  defp with_user(s, user), do: %{s | client: Map.put(s.client, :username, user)}
 
   # It was connected before.
   defp accept(%{session: session} = s) when session != nil, do: {:ok, s}
@@ -63,13 +71,23 @@ defmodule MQTT.Broker.Connection do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
         event({:connected, connected(age, session, client)}, s)
-        will = {:will, {:auto, context.sessions}}
-        connack = {:connack, Map.merge(context.connack, expiry(client, context))}
-        actions = [{:session, session}, will, connack, route(context, s)]
-        {:ok, s, deliveries(context.hooks) ++ actions}
+        accepted(context, s)
 
       {:error, reason} ->
         {:error, reason, s}
+    end
+  end
+
+  # Unless the client has come back while its handler was told, and is not to lose its session to this connection.
+  defp accepted(context, %{client: client} = s) do
+    if Sessions.opened_last?(context, client.client_id) do
+      will = {:will, {:auto, context.sessions}}
+      connack = {:connack, Map.merge(context.connack, expiry(client, context))}
+      actions = [{:session, s.session}, will, connack, route(context, s)]
+      {:ok, s, deliveries(context.hooks) ++ actions}
+    else
+      event({:disconnected, {:shutdown, :session_taken_over}}, s)
+      {:error, :unspecified_error, s}
     end
   end
 
@@ -185,12 +203,17 @@ defmodule MQTT.Broker.Connection do
          :ok <- ask(:authorize_publish, [message], :ok, s),
          {:ok, message} <- changed(message, s) do
       if opts[:will], do: event({:will_published, message}, s)
-      publish(message, s)
+      if superseded?(opts, s), do: {:ok, s}, else: publish(message, s)
     else
       :drop -> {:ok, s}
       {:error, reason} -> {:error, reason, s}
     end
   end
+
+  # A message of QoS 2 whose client has come back meanwhile: it has no PUBREC, sends it again, and it goes its way then.
+  defp superseded?(%{will: true}, _s), do: false
+  defp superseded?(%{qos: 2}, s), do: Session.info(s.session).connection != self()
+  defp superseded?(_opts, _s), do: false
 
   defp message(topic, payload, opts) do
     %Message{
@@ -283,7 +306,7 @@ defmodule MQTT.Broker.Connection do
     with :ok <- may_subscribe(filter, s),
          {:ok, granted} <- authorize_subscribe(filter, qos, options, s) do
       most = Map.get(Context.get!(s.broker).connack, :maximum_qos, 2)
-      options = Map.merge(options, %{qos: Enum.min([qos, granted, most]), shared: s.shared})
+      options = Map.put(options, :qos, Enum.min([qos, granted, most]))
       subscribe(filter, options, s)
     else
       {:error, reason} -> {:error, reason, s}

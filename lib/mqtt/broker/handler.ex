@@ -12,14 +12,17 @@ defmodule MQTT.Broker.Handler do
 
         @impl true
         def authorize_subscribe(client, filter, _options, _args) do
-          if String.starts_with?(filter, client.client_id <> "/"), do: :ok, else: {:error, :not_authorized}
+          if String.starts_with?(filter, "users/\#{client.username}/"), do: :ok, else: {:error, :not_authorized}
         end
       end
 
       children = [{MQTT.Broker, port: 1883, handler: Rules}]
 
   `args` is what the option `:handler` has beside the module, `[]` by default. The callbacks run in
-  the process of the client's connection. One that raises ends that connection.
+  the process of the client's connection, which one that raises ends; those for a will that has waited, or that of a connection that was killed, in another.
+
+  What a client says of itself may be anything: a client identifier of `+` or `$share`, before which `authenticate/2` or a level of
+  one's own (`users/`) has to stand, if filters are compared with it.
 
   Where neither `c:authorize_publish/3` nor `c:handle_publish/3` is defined, messages are routed without a term being made
   of them. Otherwise each message calls them. And where neither `c:authorize_delivery/3` nor `c:message_events/1` is, messages reach a subscriber
@@ -38,22 +41,26 @@ defmodule MQTT.Broker.Handler do
 
   @doc """
   Whether a client is let in: `:ok`, or `{:ok, data}`, which other callbacks find in the client; an
-  error is told to the client. It is called instead of the password file and of the rule for anonymous clients.
+  error is told to the client. A session belongs to the user who began it, and so do the lines of an ACL file: that is the user name of CONNECT, which is
+  therefore to be checked, or with `{:ok, data, user}` the user that is named here, a string. It is called instead of the password file and of the rule for anonymous clients.
   """
   @callback authenticate(client, args :: term) ::
               :ok
               | {:ok, data :: term}
+              | {:ok, data :: term, user :: String.t()}
               | {:continue, properties :: map, data :: term}
               | {:error, reason}
 
   @doc """
   A step of an enhanced authentication (MQTT 5.0): the properties of the client's AUTH, with its `:reason`,
   `:continue_authentication` or, of a client that is connected, `:re_authenticate`. Without this callback, a client that
-  names an Authentication Method is refused. `{:continue, properties, data}`, here or from `c:authenticate/2`, asks for one more.
+  names an Authentication Method is refused. Such a client may have no user name, so `{:ok, data, user}` says who it is; another one cannot be
+  re-authenticated. `{:continue, properties, data}`, here or from `c:authenticate/2`, asks for one more.
   """
   @callback handle_auth(client, properties :: map, args :: term) ::
               :ok
               | {:ok, data :: term}
+              | {:ok, data :: term, user :: String.t()}
               | {:continue, properties :: map, data :: term}
               | {:error, reason}
 
@@ -61,7 +68,8 @@ defmodule MQTT.Broker.Handler do
   @callback authorize_publish(client, Message.t(), args :: term) :: :ok | {:error, reason}
 
   @doc """
-  Whether a client may subscribe to a filter. The options are those of `c:MQTT.Server.handle_subscribe/4`; `{:ok, qos}` grants a lower QoS.
+  Whether a client may subscribe to a filter, which of a shared subscription (`:shared` in the options, and the filter begins so) is
+  `$share/group/filter`. The options are those of `c:MQTT.Server.handle_subscribe/4`; `{:ok, qos}` grants a lower QoS.
   """
   @callback authorize_subscribe(client, filter :: String.t(), options :: map, args :: term) ::
               :ok | {:ok, qos :: 0..2} | {:error, reason}

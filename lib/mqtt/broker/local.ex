@@ -28,10 +28,16 @@ defmodule MQTT.Broker.Local do
       {:error, _} = error -> {:reply, error, s}
       {_, cursor} -> {:reply, :ok, s, {:continue, {:retained, filter, options, cursor}}}
     end
+  rescue
+    # Terms of another shape. What was subscribed to before goes on.
+    ArgumentError -> {:reply, {:error, {:invalid, :badarg}}, s}
   end
 
-  def handle_call({:unsubscribe, filter}, _from, s),
-    do: {:reply, Native.local_unsubscribe(s.local, filter), s}
+  def handle_call({:unsubscribe, filter}, _from, s) do
+    {:reply, Native.local_unsubscribe(s.local, filter), s}
+  rescue
+    ArgumentError -> {:reply, false, s}
+  end
 
   def handle_call({:dropped}, _from, s),
     do: {:reply, s.dropped + Native.local_dropped(s.local), s}

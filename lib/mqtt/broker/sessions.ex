@@ -72,6 +72,15 @@ defmodule MQTT.Broker.Sessions do
     {:ok, session, if(generation == 1, do: :new, else: :old)}
   end
 
+  @doc "Whether no other connection than that of the calling process has opened the session of a client since."
+  @spec opened_last?(Context.t(), client_id) :: boolean
+  def opened_last?(context, client_id) do
+    case :ets.lookup(context.clients, client_id) do
+      [{_, _session, _user, _generation, %{pid: pid}}] -> pid == self()
+      [] -> false
+    end
+  end
+
   @doc "Ends the session of a client that is not connected, and says whether there was one."
   @spec delete(Context.t(), client_id) :: boolean
   def delete(context, client_id),

@@ -31,7 +31,7 @@ defmodule MQTT.Server.Callbacks do
           with it before `c:terminate/2`, unless the client took it back with its DISCONNECT
           [MQTT-3.1.2-8] [MQTT-3.14.4-3]. If the connection has a session and the will a Will Delay
           Interval, that is later and in another process, unless the client has come back to its session
-          [MQTT-3.1.3-9]. Where the connection's process was killed, it is in another process as well, with the state of `init/2`.
+          [MQTT-3.1.3-9]; 10,000 wills may wait on a node, and any further one is published at once. Where the connection's process was killed, it is in another process as well, with the state of `init/2`.
           With `{:will, {:auto, pid}}` a will that waits is forgotten when that process ends.
 
       A client of MQTT 5.0 that named an Authentication Method can be asked for more with `{:continue,
@@ -88,7 +88,7 @@ defmodule MQTT.Server.Callbacks do
       As `c:handle_subscribe/3`, instead of which it is called where it is defined. `options` has what
       MQTT 5.0 adds: `:no_local`, `:retain_as_published`, `:retain_handling` (0 to 2), which in earlier
       versions are `false` and 0, and `:properties` and `:subscription_identifier` if the client sent
-      them.
+      them. `:shared` says whether a filter that begins with `$share/` is a shared subscription's, as it is since MQTT 5.0.
       """
       @callback handle_subscribe(
                   topic :: String.t(),

@@ -65,7 +65,7 @@ defmodule MQTT.Server.Connection do
   @spec start_arguments(module, term, Options.t()) :: map
   def start_arguments(module, args, options) do
     loop_options = [hibernate_after: options.hibernate_after]
-    %{handler: {module, args}, optional: Handler.of(module), loop_options: loop_options}
+    %{handler: {module, args}, loop_options: loop_options}
   end
 
   @doc "Turns the calling process into the connection of a client that waits at a listener."
@@ -87,7 +87,7 @@ defmodule MQTT.Server.Connection do
   defp loop(connection, io, params, %{handler: {module, args}} = start) do
     s = %__MODULE__{
       module: module,
-      handler: start.optional,
+      handler: Handler.of(module),
       state: args,
       connection: connection,
       io: io,
@@ -191,7 +191,7 @@ defmodule MQTT.Server.Connection do
   def code_change(old_vsn, %{phase: :connected} = s, extra) do
     result = s.module.code_change(old_vsn, s.state, extra)
     Writer.release()
-    with {:ok, state} <- result, do: {:ok, %{s | state: state}}
+    with {:ok, state} <- result, do: {:ok, %{s | state: state, handler: Handler.of(s.module)}}
   end
 
   def code_change(_old_vsn, s, _extra), do: {:ok, s}
