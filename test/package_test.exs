@@ -85,6 +85,13 @@ defmodule MQTT.PackageTest do
       assert output =~ "cargo could not build the native part of :mqtt; its messages are above."
     end
 
+    test "a cargo that leaves what it built for another target", context do
+      %{build: build, directory: directory} = context
+      env = fake_cargo(directory, "[ $1 != --version ] || echo cargo 1.99.0")
+      assert {output, 1} = mix(["compile"], build, env)
+      assert output =~ "cargo has built no libmqtt_nif.so under"
+    end
+
     test "a profile that is none", %{build: build} do
       assert {output, 1} = mix(["compile"], build, [{"MQTT_NATIVE_PROFILE", "fast"}])
       assert output =~ ~s(MQTT_NATIVE_PROFILE must be release or debug, and it is "fast")

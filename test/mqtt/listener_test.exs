@@ -30,6 +30,31 @@ defmodule MQTT.ListenerTest do
     assert id.(id: :mine) == :mine
   end
 
+  defp compile(body) do
+    source = "use MQTT.Server\ndef init(s, _), do: {:ok, s}\n" <> body
+    module = __MODULE__.Changing
+    :code.purge(module)
+    :code.delete(module)
+    Module.create(module, Code.string_to_quoted!(source), Macro.Env.location(__ENV__))
+    module
+  end
+
+  test "a handler that is compiled anew has other callbacks" do
+    module = compile("")
+    {_, port} = listen(handler: {module, nil})
+    subscribe = <<0x82, 6, 1::16, 1::16, "a", 0>>
+
+    for {body, code} <- [
+          {"def handle_subscribe(_, qos, _, s), do: {:ok, qos, s}", 0},
+          {"", 0x80}
+        ] do
+      compile(body)
+      client = connect(port)
+      send_bytes(client, subscribe)
+      assert recv(client) == <<0x90, 3, 1::16, code>>
+    end
+  end
+
   test "a name" do
     {listener, _} = listen(name: :named_listener)
     assert Process.whereis(:named_listener) == listener

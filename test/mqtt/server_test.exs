@@ -292,6 +292,12 @@ defmodule MQTT.ServerTest do
       assert_open(client)
       send_bytes(client, publish_packet("a/b/c/d", ""))
       assert_receive {:terminate, {:shutdown, {:protocol_error, :too_many_topic_levels}}, _}
+
+      client = open(port, opts)
+      send_bytes(client, connect_packet(protocol_version: 5))
+      assert <<0x20, _, 0, 0, _::binary>> = recv(client)
+      send_bytes(client, <<0x82, 13, 1::16, 0, 7::16, "a/b/c/d", 0>>)
+      assert <<0xE0, _, 0x8F, _::binary>> = recv(client)
     end
   end
 

@@ -124,6 +124,21 @@ defmodule MQTT.Broker.ClientsTest do
       assert_raise ArgumentError, ~r/no topic filter/, fn -> Broker.subscribe(name, "a#") end
     end
 
+    test "gives a wrong argument, which raises, and what it has subscribed to goes on" do
+      {name, _} = broker()
+      :ok = Broker.subscribe(name, "still")
+
+      for {filter, options} <- [{<<0xFF>>, %{}}, {:t, %{}}, {"t", %{no_local: nil}}] do
+        assert_raise ArgumentError, ~r/must be a string and its options/, fn ->
+          Broker.subscribe(name, filter, options)
+        end
+      end
+
+      refute Broker.unsubscribe(name, :t)
+      Broker.publish(name, "still", "there")
+      assert_receive {:mqtt, ^name, %{topic: "still"}}
+    end
+
     test "that does not read loses what is too much, and its end ends its subscriptions" do
       {name, _} = broker(max_process_messages: 5)
       test = self()

@@ -70,6 +70,108 @@ defmodule MQTT.Broker.HandlerTest do
       assert {_, {:connack, 0, 0x8C, _}} = V5.try_connect(port, connect)
     end
 
+    defmodule Names do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def authenticate(_client, _args), do: {:continue, %{}, nil}
+
+      @impl true
+      def handle_auth(_client, properties, _args), do: {:ok, nil, properties.authentication_data}
+    end
+
+    test "says who the user is, to whom a session belongs [MQTT-3.1.2-4]" do
+      directory = System.tmp_dir!()
+      acl = Path.join(directory, "acl-#{System.unique_integer([:positive])}")
+      File.write!(acl, "user alice\ntopic secret\nuser bob\ntopic open\n")
+      {name, port} = broker(handler: Names, acl_file: acl)
+      File.rm!(acl)
+      method = <<0x15, 0, 1, "M">>
+      as = fn user -> [method, <<0x16, byte_size(user)::16>>, user] end
+
+      connect = fn user ->
+        client = open(port)
+        send_bytes(client, V5.connect(0x00, ["client"], [method, V5.expiry(60)]))
+        assert {:auth, 0x18, _} = V5.recv_packet(client)
+        send_bytes(client, V5.reason(0xF0, 0x18, as.(user)))
+        {client, V5.recv_packet(client)}
+      end
+
+      assert {alice, {:connack, 0, 0, _}} = connect.("alice")
+      send_bytes(alice, V5.subscribe(1, [{"secret", 0}, {"open", 0}]))
+      assert {:suback, 1, [0, 0x87], _} = V5.recv_packet(alice)
+      assert %{username: "alice"} = Broker.info(name, "client")
+      send_bytes(alice, V5.reason(0xF0, 0x19, as.("bob")))
+      assert {:disconnect, 0x87, _} = V5.recv_packet(alice)
+      gone(name, "client")
+      assert {_, {:connack, 0, 0x85, _}} = connect.("bob")
+      assert {_, {:connack, 1, 0, _}} = connect.("alice")
+    end
+
+    defmodule Waits do
+      # Waits for the test where that has asked for it.
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_event({:connected, _} = event, _client, test), do: wait(event, test)
+      def handle_event({:disconnected, _} = event, _client, test), do: send(test, event)
+      def handle_event(_event, _client, _test), do: :ok
+
+      @impl true
+      def authorize_publish(_client, message, test), do: wait({:publish, message.payload}, test)
+
+      defp wait(what, test) do
+        send(test, {what, self()})
+        receive do: (:go -> :ok)
+      end
+    end
+
+    test "that takes long does not give a former connection the session" do
+      {_name, port} = broker(handler: {Waits, self()})
+      former = open(port)
+      send_bytes(former, V5.connect(0x02, ["client"]))
+      assert_receive {{:connected, :new}, slow}
+      client = open(port)
+      send_bytes(client, V5.connect(0x02, ["client"]))
+      assert_receive {{:connected, _}, pid}
+      send(pid, :go)
+      assert {:connack, 0, 0, _} = V5.recv_packet(client)
+      send(slow, :go)
+      assert {:connack, 0, 0x80, _} = V5.recv_packet(former)
+      assert_closed(former)
+      assert_receive {:disconnected, {:shutdown, :session_taken_over}}
+      assert_open(client)
+    end
+
+    test "that takes long does not publish a message of QoS 2 twice [MQTT-4.3.3-12]" do
+      {name, port} = broker(handler: {Waits, self()})
+      :ok = Broker.subscribe(name, "t", %{qos: 2})
+
+      connect = fn ->
+        client = open(port)
+        send_bytes(client, V5.connect(0x00, ["client"], V5.expiry(60)))
+        assert_receive {{:connected, _}, pid}
+        send(pid, :go)
+        assert {:connack, _, 0, _} = V5.recv_packet(client)
+        client
+      end
+
+      send_bytes(connect.(), V5.publish(0x34, "t", 7, "once"))
+      assert_receive {{:publish, "once"}, slow}
+      client = connect.()
+      send_bytes(client, V5.publish(0x3C, "t", 7, "once"))
+      assert_receive {{:publish, "once"}, pid}
+      send(pid, :go)
+      assert {:pubrec, 7, _, _} = V5.recv_packet(client)
+      ref = Process.monitor(slow)
+      send(slow, :go)
+      assert_receive {:DOWN, ^ref, _, _, _}
+      assert_receive {:mqtt, ^name, %{payload: "once"}}
+      Broker.publish(name, "t", "behind")
+      assert_receive {:mqtt, ^name, %{payload: "behind"}}
+      refute_received {:mqtt, ^name, %{payload: "once"}}
+    end
+
     defmodule Listens do
       @behaviour MQTT.Broker.Handler
 

@@ -213,6 +213,20 @@ defmodule MQTT.Broker.MessagesTest do
       assert %{queued: 0} = Session.info(late)
     end
 
+    test "do not go to a session that begins anew meanwhile [MQTT-3.1.2-4]" do
+      {name, port} = broker()
+      router = Broker.Context.get!(name).router
+      clients = for id <- ["one", "two"], do: V4.connected(port, id)
+      for client <- clients, do: V4.subscribed(client, [{"t", 1}])
+      # A call writes it to one of them.
+      message = :binary.copy("x", 600_000)
+      {:more, remaining} = Native.router_publish(router, nil, "t", message, %{qos: 1})
+      again = V4.connected(port, "two")
+      assert {:ok, 0, 2} = continue(remaining)
+      V4.assert_nothing(again, again)
+      assert {0x32, "t", 1, ^message} = V4.recv_publish(hd(clients))
+    end
+
     defp continue(remaining) do
       with {:more, remaining} <- Native.router_continue(remaining), do: continue(remaining)
     end

@@ -149,6 +149,14 @@ defmodule MQTT.Broker.RetainedTest do
       assert [%Message{topic: "a", payload: "y"}] = Enum.to_list(Broker.retained(name, "#"))
     end
 
+    test "are gone with the next one, also if there is no room for that [MQTT-3.3.1-7]" do
+      {name, port} = broker(max_retained_bytes: 1_000)
+      client = V5.connected(port, "client")
+      assert V5.publish_fully(client, 0x33, "t", 1, "old") == 0x10
+      assert V5.publish_fully(client, 0x33, "t", 2, String.duplicate("x", 2_000)) == 0x97
+      assert Enum.to_list(Broker.retained(name, "t")) == []
+    end
+
     test "that are newer than a subscription are sent because they match, and not once more" do
       {router, session} = {Router.new(), Session.new()}
 

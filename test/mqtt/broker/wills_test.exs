@@ -92,6 +92,17 @@ defmodule MQTT.Broker.WillsTest do
     assert :erts_debug.flat_size(row) < 500
   end
 
+  test "a will that waits is published when its session is deleted" do
+    {name, port} = broker()
+    :ok = Broker.subscribe(name, "will")
+    will = V5.will("will", "gone", <<0x18, @later::32>>)
+    client = V5.connected(port, "client", 0x06, [will], V5.expiry(@later))
+    close(client)
+    gone(name, "client")
+    eventually(fn -> Broker.delete_session(name, "client") end)
+    assert_receive {:mqtt, ^name, %{topic: "will", payload: "gone"}}, 1_000
+  end
+
   test "a will that waits ends with its broker" do
     {name, port} = broker()
     will = V5.will("will", "gone", <<0x18, @later::32>>)

@@ -1,0 +1,47 @@
+defmodule MQTT.RouterTest do
+  use ExUnit.Case, async: true
+  import MQTT.Test.Brokers, only: [eventually: 1]
+  import MQTT.Test.Wire, except: [connect: 1, connect: 2]
+
+  alias MQTT.Router
+  alias MQTT.Test.V4
+
+  # The example of `MQTT.Router`, as its documentation has it.
+  {:docs_v1, _, _, _, %{"en" => documentation}, _, _} = Code.fetch_docs(Router)
+  [before, _] = String.split(documentation, "From then on", parts: 2)
+  [_, example] = String.split(before, "and the router:", parts: 2)
+
+  contents =
+    quote do:
+            (
+              use MQTT.Server
+              unquote(Code.string_to_quoted!(example))
+            )
+
+  Module.create(__MODULE__.Example, contents, Macro.Env.location(__ENV__))
+
+  defp listen(router) do
+    options = [ip: {127, 0, 0, 1}, port: 0, handler: {__MODULE__.Example, router}]
+    MQTT.Listener.info(start_supervised!({MQTT.Listener, options})).port
+  end
+
+  test "the example routes, and leaves nothing of its clients behind" do
+    router = Router.new()
+    port = listen(router)
+    subscriber = V4.subscribed(V4.connected(port, "subscriber"), [{"t", 1}])
+
+    for n <- 1..10 do
+      client = V4.connected(port, "client #{n}")
+      # Before MQTT 5.0 it is a filter like others.
+      V4.subscribed(client, [{"$share/a", 1}])
+      V4.publish_fully(client, "t", 1, "#{n}")
+      payload = "#{n}"
+      assert {0x32, "t", id, ^payload} = V4.recv_publish(subscriber)
+      send_bytes(subscriber, <<0x40, 2, id::16>>)
+      close(client)
+    end
+
+    eventually(fn -> Router.info(router).sessions == 1 end)
+    assert %{subscriptions: 1} = Router.info(router)
+  end
+end
