@@ -20,7 +20,7 @@
 //! # Layout
 //!
 //! `connection` is the state machine; what it does with the packets is in `connecting`, `incoming`,
-//! `outgoing` and `subscribing`. `broadcast` is a message to many of them. `session` is what outlives it, `under_way` the messages of a session
+//! `outgoing` and `subscribing`. `broadcast` is a message to many of them. `session` is what outlives it, `subscriptions` those that it keeps, `under_way` the messages of a session
 //! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
 //! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `acl` is
 //! who may publish and receive what, `acl_file` its file, `filter` how topic filters relate to each other.
@@ -59,6 +59,7 @@ pub mod router;
 mod session;
 mod stored;
 mod subscribing;
+mod subscriptions;
 mod under_way;
 mod waiting;
 

@@ -5,10 +5,11 @@ use crate::asking::Asking;
 use crate::ids::{IdMap, IdSet};
 use crate::message::Message;
 use crate::outgoing::Fate;
+use crate::subscriptions::Subscriptions;
 use crate::waiting::Waiting;
 use core::num::NonZeroU64;
 use mqtt_codec::{PacketId, Qos, ReasonCode, SubscriptionOptions};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// How much a session may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +28,6 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self { messages: 10_000, bytes: 4 * 1024 * 1024, subscriptions: 1_000, drop_oldest: false }
     }
-}
-
-/// What a subscription takes beside its filter, about.
-const SUBSCRIPTION: usize = 64;
-/// Levels that its filters may have on average, if there are as many as may be: a router may go through all of them for a message.
-const LEVELS: usize = 16;
-
-fn levels(filter: &str) -> usize {
-    1 + filter.bytes().filter(|&byte| byte == b'/').count()
 }
 
 /// What has become of a message that the application had given a reference.
@@ -139,10 +131,7 @@ pub struct Session {
     deliveries: VecDeque<(u64, Delivery)>,
     pub(crate) dropped: usize,
     /// The subscriptions, if they are kept.
-    pub(crate) subscriptions: Option<BTreeMap<Box<str>, Granted>>,
-    /// The bytes they take.
-    subscription_bytes: usize,
-    subscription_levels: usize,
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// Seconds that the session is to be kept after its connection; `u32::MAX` for ever.
     pub(crate) expiry_interval: u32,
     /// Whether a client has ever been connected with it.
@@ -221,8 +210,6 @@ impl Session {
             deliveries: VecDeque::new(),
             dropped: 0,
             subscriptions: None,
-            subscription_bytes: 0,
-            subscription_levels: 0,
             expiry_interval: 0,
             used: false,
         }
@@ -231,7 +218,7 @@ impl Session {
     /// A session that also keeps what the client has subscribed to.
     #[must_use]
     pub fn with_subscriptions(limits: SessionLimits) -> Self {
-        Self { subscriptions: Some(BTreeMap::new()), ..Self::new(limits) }
+        Self { subscriptions: Some(Box::default()), ..Self::new(limits) }
     }
 
     /// How much it may hold.
@@ -284,61 +271,15 @@ impl Session {
             + self.slots.capacity() * size_of::<Slot>()
             + (self.free.capacity() + self.resend.capacity()) * size_of::<PacketId>()
             + (self.received.capacity() + self.earlier.capacity()) * 4
-            + self.subscription_bytes
+            + self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.size())
     }
 
     /// How many messages and subscriptions it has.
     #[must_use]
     pub fn count(&self) -> usize {
-        let subscriptions = self.subscriptions.as_ref().map_or(0, BTreeMap::len);
+        let subscriptions =
+            self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.len());
         self.waiting.len() + self.under_way + subscriptions
-    }
-
-    /// The subscriptions by their filters, if they are kept.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, Granted)> {
-        self.subscriptions.iter().flatten().map(|(filter, granted)| (&**filter, *granted))
-    }
-
-    /// Adds a subscription, or changes it, if they are kept. Says whether there is room for it, in their number and that of their levels,
-    /// of which there are 16 for each.
-    pub fn subscribe(&mut self, filter: &str, granted: Granted) -> bool {
-        let Some(subscriptions) = &mut self.subscriptions else { return true };
-        if let Some(subscription) = subscriptions.get_mut(filter) {
-            *subscription = granted;
-            return true;
-        }
-        let most = self.limits.subscriptions;
-        let room = subscriptions.len() < most
-            && self.subscription_levels + levels(filter) <= most.saturating_mul(LEVELS)
-            && self.subscription_bytes < self.limits.bytes;
-        if room {
-            subscriptions.insert(filter.into(), granted);
-            self.subscription_bytes += filter.len() + SUBSCRIPTION;
-            self.subscription_levels += levels(filter);
-        }
-        room
-    }
-
-    /// Removes a subscription.
-    pub fn unsubscribe(&mut self, filter: &str) {
-        let subscriptions = self.subscriptions.as_mut();
-        if subscriptions.and_then(|subscriptions| subscriptions.remove(filter)).is_some() {
-            self.subscription_bytes -= filter.len() + SUBSCRIPTION;
-            self.subscription_levels -= levels(filter);
-        }
-    }
-
-    pub(crate) fn clear_subscriptions(&mut self) {
-        if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.clear();
-            (self.subscription_bytes, self.subscription_levels) = (0, 0);
-        }
-    }
-
-    /// Whether subscriptions are kept.
-    #[must_use]
-    pub const fn keeps_subscriptions(&self) -> bool {
-        self.subscriptions.is_some()
     }
 
     /// Says through which group of a shared subscription the message came that was published last, with

@@ -92,7 +92,7 @@ impl Session {
             session.received.insert(reader.packet_id()?, Received::Recorded);
         }
         if reader.flag()? {
-            session.subscriptions = Some(std::collections::BTreeMap::new());
+            session.subscriptions = Some(Box::default());
         }
         for _ in 0..reader.length()? {
             // One of MQTT 3.1.1 may begin with `$share` and be no shared subscription's.
