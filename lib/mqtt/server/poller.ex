@@ -20,10 +20,8 @@ defmodule MQTT.Server.Poller do
   @doc "Has one where the application does not run."
   @spec ensure_started :: :ok
   def ensure_started do
-    if Process.whereis(__MODULE__) == nil do
-      _ = GenServer.start(__MODULE__, nil, name: __MODULE__)
-    end
-
+    # Another connection may be quicker.
+    _ = Process.whereis(__MODULE__) || GenServer.start(__MODULE__, nil, name: __MODULE__)
     :ok
   end
 
