@@ -46,14 +46,40 @@ defmodule MQTT.PollerTest do
         assert_open(client)
       end
 
+      test "a large CONNECT in two parts, and more behind it", %{port: port} do
+        client = open(port)
+        will = fn size -> %{topic: "w", payload: String.duplicate("x", size)} end
+        empty = byte_size(connect_packet(will: will.(0)))
+        # Behind the first part there is room for four times as much, and 4 KiB beside it.
+        size = 4 * 5_000 + 4_096
+        connect = connect_packet(will: will.(size - empty - 2))
+        assert byte_size(connect) == size
+        <<first::binary-size(5_000), rest::binary>> = connect
+        send_bytes(client, first)
+        Process.sleep(50)
+        send_bytes(client, [rest, publish_packet("echo", "behind")])
+        assert recv(client) == <<0x20, 2, 0, 0>>
+        assert recv(client) == publish_packet("echo", "behind")
+      end
+
       test "nothing is missed while there is no poller", %{port: port} do
         clients = for _ <- 1..20, do: connect(port)
 
-        Poller |> Process.whereis() |> Process.exit(:kill)
+        :ok = Supervisor.terminate_child(MQTT.Supervisor, Poller)
         for client <- clients, do: send_bytes(client, <<0xC0, 0>>)
+        assert {:ok, _} = Supervisor.restart_child(MQTT.Supervisor, Poller)
         for client <- clients, do: assert(recv(client) == <<0xD0, 0>>)
       end
     end
+  end
+
+  test "a connection looks for itself when its client should have been heard of, where there is none" do
+    port = Acceptor.start(transport: :tcp, module: Faulty, args: {self(), nil})
+    client = connect(port, connect: connect_packet(keep_alive: 1))
+    :ok = Supervisor.terminate_child(MQTT.Supervisor, Poller)
+    assert_open(client)
+    assert {:ok, _} = Supervisor.restart_child(MQTT.Supervisor, Poller)
+    assert_open(client)
   end
 
   test "a connection starts one where the application has none, which then takes it" do

@@ -21,11 +21,17 @@ defmodule MQTT.Server.Poller do
   @spec ensure_started :: :ok
   def ensure_started do
     # Another connection may be quicker.
-    _ = Process.whereis(__MODULE__) || GenServer.start(__MODULE__, nil, name: __MODULE__)
+    _ = Process.whereis(__MODULE__) || GenServer.start(__MODULE__, :alone, name: __MODULE__)
     :ok
   end
 
   @impl true
+  def init(:alone) do
+    # So that it does not end with the application whose connection was the first.
+    Process.group_leader(self(), Process.whereis(:init))
+    {:ok, nil, 0}
+  end
+
   def init(nil), do: {:ok, nil, 0}
 
   @impl true

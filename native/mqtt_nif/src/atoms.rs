@@ -38,6 +38,7 @@ rustler::atoms! {
     max_qos,
 
     // what to do after a call
+    unread,
     wait,
     more,
     blocked,

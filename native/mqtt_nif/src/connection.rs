@@ -30,10 +30,8 @@ use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// When to look at the time again, in milliseconds, while nothing is read from a slow peer, and while
-/// the owner has yet to read what has come.
+/// When to look at the time again, in milliseconds, while nothing is read from a slow peer.
 const BLOCKED_CHECK: u64 = 1000;
-const UNREAD_CHECK: u64 = 10;
 
 pub(crate) struct Connection {
     pub(crate) input: Mutex<InputSide>,
@@ -331,7 +329,8 @@ fn connection_take_output<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 }
 
 /// Whether the client has been silent for too long: the milliseconds until it will have been,
-/// `:infinity`, or `{:close, reason}`. A client whose packets have not been read is not silent.
+/// `:infinity`, or `{:close, reason}`. A client whose packets have not been read is not silent: `:unread`, or, if it has to read
+/// first, when to look again.
 #[rustler::nif]
 fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let connection = handle.connection();
@@ -350,7 +349,7 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let socket = input.socket.as_ref();
     if input.input.has_unread() || socket.is_some_and(|socket| socket.unread() > 0) {
         let blocked = connection.output().blocks_input();
-        return if blocked { BLOCKED_CHECK } else { UNREAD_CHECK }.encode(env);
+        return if blocked { BLOCKED_CHECK.encode(env) } else { atoms::unread().encode(env) };
     }
     close(env, close_reason(env, reason)).encode(env)
 }

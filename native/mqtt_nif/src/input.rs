@@ -250,6 +250,9 @@ impl Input {
             // The packet was CONNECT, or made the batch full.
             progress => {
                 let rest = behind.bytes().get(start..).unwrap_or_default();
+                if let Pending::Silence(drained) = &mut self.pending {
+                    *drained = !full;
+                }
                 if !matches!(progress, Progress::Stop(Stop::Close(_))) && !rest.is_empty() {
                     self.pending = Pending::Unread(rest.to_vec());
                 }

@@ -6,7 +6,8 @@
 //! sleeps between them.
 //!
 //! The set tells of bytes once. So an owner waits only behind a read that left nothing, and what comes before it waits is
-//! remembered in the connection's [`Readiness`].
+//! remembered in the connection's [`Readiness`]. (Urgent data of TCP, which no client of MQTT sends, ends a read early: what is behind it is
+//! read with the next bytes.)
 //!
 //! The process alone asks, under the lock `turn`; any process may watch and be forgotten. The lock `waiters` comes behind that of
 //! an input, and nothing is called under it.
@@ -219,6 +220,10 @@ struct Turn {
 /// Whether to ask again although there was nothing.
 #[derive(Default)]
 struct Spin {
+    /// Whether the BEAM has told of something that nobody has looked for. If it is gone, the set is given back to the BEAM only when others had
+    /// their turn: on OTP 28 the BEAM moves a descriptor between its own sets that is asked for in vain again and again, which takes it a while
+    /// with many sockets behind it.
+    told: bool,
     since: Option<Instant>,
     /// So often it is not tried now, and the next time that it is in vain.
     skip: u32,
@@ -227,12 +232,16 @@ struct Spin {
 
 impl Spin {
     fn has_found(&mut self) {
+        self.told = false;
         if self.since.take().is_some() {
             self.skips /= 2;
         }
     }
 
     fn goes_on(&mut self) -> bool {
+        if std::mem::take(&mut self.told) {
+            return true;
+        }
         if self.skip > 0 {
             self.skip -= 1;
             return false;
@@ -263,6 +272,7 @@ fn poller_poll(env: Env<'_>) -> Atom {
         return if spin.goes_on() {
             atoms::more()
         } else if poller.select(env) {
+            spin.told = true;
             atoms::wait()
         } else {
             atoms::error()
