@@ -59,7 +59,9 @@ defmodule MQTT.Broker.Connection do
 
   defp with_data(s, data), do: %{s | client: %{s.client | data: data}}
 
-  defp with_user(s, user), do: %{s | client: Map.put(s.client, :username, user)}
+  # The table keeps it, and not what it may be a part of.
+  defp with_user(s, user),
+    do: %{s | client: Map.put(s.client, :username, :binary.copy(user))}
 
   # It was connected before.
   defp accept(%{session: session} = s) when session != nil, do: {:ok, s}
