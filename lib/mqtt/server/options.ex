@@ -10,7 +10,7 @@ defmodule MQTT.Server.Options do
     {:max_session_bytes, {:integer, 1, :infinity}, 4_194_304,
      "Bytes of them, from which on no further one is taken."},
     {:max_session_subscriptions, {:integer, 1, :infinity}, 1_000,
-     "Subscriptions that a `MQTT.Session` keeps. Further ones fail."},
+     "Subscriptions that a `MQTT.Session` keeps, and a sixteenth of the levels that their filters may have together. Further ones fail."},
     {:session_overflow, {:in, [:drop_newest, :drop_oldest]}, :drop_newest,
      "What is dropped when a session is full: the message that comes, or the one that waits longest, if one does."}
   ]
