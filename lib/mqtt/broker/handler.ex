@@ -19,7 +19,7 @@ defmodule MQTT.Broker.Handler do
       children = [{MQTT.Broker, port: 1883, handler: Rules}]
 
   `args` is what the option `:handler` has beside the module, `[]` by default. The callbacks run in
-  the process of the client's connection, which one that raises ends; those for a will that has waited, or that of a connection that was killed, in another.
+  the process of the client's connection, which one that raises ends, as does one that returns something else than is said here; those for a will that has waited, or that of a connection that was killed, in another.
 
   What a client says of itself may be anything: a client identifier of `+` or `$share`, before which `authenticate/2` or a level of
   one's own (`users/`) has to stand, if filters are compared with it.
@@ -37,6 +37,10 @@ defmodule MQTT.Broker.Handler do
   """
   @type client :: map
 
+  @typedoc """
+  A name or code of `MQTT.Reason`, or `{reason, properties}`; what refuses a client has a code of 0x80 or more. Clients of earlier versions than MQTT 5.0 are told
+  as much of it as these have.
+  """
   @type reason :: MQTT.Server.reason()
 
   @doc """

@@ -70,6 +70,45 @@ defmodule MQTT.Broker.HandlerTest do
       assert {_, {:connack, 0, 0x8C, _}} = V5.try_connect(port, connect)
     end
 
+    defmodule Wrong do
+      # Answers with what the test gives.
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def authenticate(%{client_id: "out"}, answer), do: answer
+      def authenticate(_client, _answer), do: :ok
+      @impl true
+      def authorize_publish(_client, _message, answer), do: answer
+      @impl true
+      def authorize_subscribe(_client, _filter, _options, answer), do: answer
+    end
+
+    @tag :capture_log
+    test "is told when it answers with what is no answer" do
+      for answer <- [false, {:ok, 3}, {:error, :whatever}] do
+        {name, port} = broker(handler: {Wrong, answer})
+
+        for {callback, packet} <- [
+              {"authorize_publish/3", V5.publish("a", "x")},
+              {"authorize_subscribe/4", V5.subscribe(1, [{"a", 0}])}
+            ] do
+          client = V5.connected(port, "in")
+          monitor = Process.monitor(Broker.info(name, "in").pid)
+          send_bytes(client, packet)
+          assert_receive {:DOWN, ^monitor, _, _, {%ArgumentError{message: message}, _}}, 5_000
+          assert message =~ "#{callback} of #{inspect(Wrong)} must return `:ok`"
+          assert message =~ "got: #{inspect(answer)}"
+        end
+      end
+
+      for answer <- [false, {:error, :success}, {:ok, nil, 1}] do
+        {_, port} = broker(handler: {Wrong, answer})
+        client = open(port)
+        send_bytes(client, V5.connect(0x02, ["out"]))
+        assert :gen_tcp.recv(client.socket, 0, 5_000) == {:error, :closed}
+      end
+    end
+
     defmodule Names do
       @behaviour MQTT.Broker.Handler
 

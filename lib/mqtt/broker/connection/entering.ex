@@ -166,8 +166,8 @@ defmodule MQTT.Broker.Connection.Entering do
 
   defp known_method(_params, _context), do: :ok
 
-  defp authenticate(%{hooks: %{authenticate: authenticate, args: args}}, params),
-    do: authenticate.(params, args)
+  defp authenticate(%{hooks: %{authenticate: _} = hooks}, params),
+    do: answer(:authenticate, [params], hooks)
 
   defp authenticate(%{passwords: passwords}, %{username: user} = params)
        when passwords != nil do
