@@ -15,7 +15,9 @@ defmodule MQTT.Broker do
 
   Without further options only clients from this machine are let in. With `password_file:` all of them need a user name and its
   password, with `anonymous: true` those without a user name are let in, from anywhere, and a `MQTT.Broker.Handler` decides as it likes. Where nobody asks for a
-  password, a user name is what a client says it is, also to an `acl_file:`.
+  password, a user name is what a client says it is, also to an `acl_file:`. To a broker behind a proxy on the same machine all clients come from this machine.
+
+  The functions here exit with `{:noproc, {MQTT.Broker, name}}` where there is no broker of that name. What is kept is lost when the broker ends: nothing is written to disk.
 
   ## Options
 
@@ -30,6 +32,9 @@ defmodule MQTT.Broker do
 
   alias MQTT.{Router, Session}
   alias MQTT.Broker.{Context, Locals, Options, Sessions, Sys}
+
+  # The supervisor of all but the sessions.
+  @services MQTT.Broker.Services
 
   @typedoc "The name of a broker."
   @type t :: atom
@@ -50,8 +55,8 @@ defmodule MQTT.Broker do
   @doc """
   Starts a broker.
 
-  A wrong option raises an `ArgumentError` that names it. A password file that cannot be read and an address that cannot be bound are
-  errors.
+  A wrong option raises an `ArgumentError` that names it. Of a file that cannot be read there is an error with a sentence inside, `{:error, {:shutdown,
+  {:failed_to_start_child, _, {:shutdown, sentence}}}}`, and of an address that cannot be bound one with `{:listen, posix}`, nested as supervisors do.
 
       iex> {:ok, broker} = MQTT.Broker.start_link(name: :example, ip: {127, 0, 0, 1}, port: 0)
       iex> [%{connections: 0}] = MQTT.Broker.listeners(:example)
@@ -70,6 +75,13 @@ defmodule MQTT.Broker do
 
   @impl true
   def init(options) do
+    # Only the first of them takes the others with it, and the clients.
+    children = [{Sessions, options}, together(services(options))]
+    Supervisor.init(children, strategy: :rest_for_one)
+  end
+
+  # In this order, so that the clients are told of the end first.
+  defp services(options) do
     listeners =
       for {listener, number} <- Enum.with_index(options.listeners) do
         # Not by address: two may have port 0.
@@ -81,21 +93,50 @@ defmodule MQTT.Broker do
         do: [],
         else: [{Sys, {options.name, options.sys_interval}}]
 
-    # In this order, so that only the first of them takes the clients with it.
-    locals = {Locals, {options.name, options.max_process_messages}}
-    children = [{Sessions, options} | listeners] ++ [locals | sys]
-    Supervisor.init(children, strategy: :rest_for_one)
+    [{Locals, {options.name, options.max_process_messages}} | sys] ++ listeners
+  end
+
+  defp together(services) do
+    start = {Supervisor, :start_link, [services, [strategy: :one_for_one]]}
+    %{id: @services, start: start, type: :supervisor, shutdown: :infinity}
   end
 
   @doc "What `MQTT.Listener.info/1` says of each listener, in their order."
   @spec listeners(t) :: [MQTT.Listener.info()]
-  def listeners(broker) do
-    found =
-      for {{MQTT.Listener, number}, pid, _, _} <- Supervisor.which_children(broker),
-          is_pid(pid),
-          do: {number, MQTT.Listener.info(pid)}
+  def listeners(broker), do: each_listener(broker, &MQTT.Listener.info/1)
 
-    found |> Enum.sort() |> Enum.map(&elem(&1, 1))
+  @doc """
+  Closes the listening sockets, as `MQTT.Listener.suspend/1` does: no further client comes, those that are connected stay. So a
+  broker is emptied before it stops.
+
+      iex> {:ok, broker} = MQTT.Broker.start_link(name: :suspended, ip: {127, 0, 0, 1}, port: 0)
+      iex> :ok = MQTT.Broker.suspend(:suspended)
+      iex> [%{suspended: true}] = MQTT.Broker.listeners(:suspended)
+      iex> MQTT.Broker.resume(:suspended)
+      :ok
+      iex> Supervisor.stop(broker)
+      :ok
+
+  """
+  @spec suspend(t) :: :ok
+  def suspend(broker) do
+    _ = each_listener(broker, &MQTT.Listener.suspend/1)
+    :ok
+  end
+
+  @doc "Listens again. The first error is that of `MQTT.Listener.resume/1`."
+  @spec resume(t) :: :ok | {:error, :inet.posix()}
+  def resume(broker) do
+    broker |> each_listener(&MQTT.Listener.resume/1) |> Enum.find(:ok, &(&1 != :ok))
+  end
+
+  defp each_listener(broker, call) do
+    [{@services, services, _, _}] =
+      for {@services, _, _, _} = found <- Supervisor.which_children(broker), do: found
+
+    children = Supervisor.which_children(services)
+    found = for {{MQTT.Listener, number}, pid, _, _} <- children, is_pid(pid), do: {number, pid}
+    for {_number, pid} <- Enum.sort(found), do: call.(pid)
   end
 
   @doc """

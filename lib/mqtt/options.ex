@@ -28,13 +28,7 @@ defmodule MQTT.Options do
             "the options of #{owner} must be a keyword list, got: #{inspect(options)}"
     end
 
-    names = for {name, _, _, _} <- schema, do: name
-
-    for {name, _} <- options, name not in names do
-      raise ArgumentError,
-            "unknown option #{inspect(name)} of #{owner}; allowed are " <>
-              Enum.map_join(names, ", ", &inspect/1)
-    end
+    known!(options, for({name, _, _, _} <- schema, do: name), owner)
 
     for {name, type, default, _doc} <- schema, into: %{} do
       case Keyword.fetch(options, name) do
@@ -43,6 +37,18 @@ defmodule MQTT.Options do
         :error -> {name, default}
       end
     end
+  end
+
+  @doc "An `ArgumentError` for an option that is none of these."
+  @spec known!(keyword, [atom], String.t()) :: :ok
+  def known!(options, names, owner) do
+    for {name, _} <- options, name not in names do
+      raise ArgumentError,
+            "unknown option #{inspect(name)} of #{owner}; allowed are " <>
+              Enum.map_join(names, ", ", &inspect/1)
+    end
+
+    :ok
   end
 
   @doc "The schema as a Markdown table."

@@ -13,7 +13,7 @@ defmodule MQTT.Broker.Options do
       "a module with callbacks of MQTT.Broker.Handler or `{module, args}`"}, nil,
      "A module of `MQTT.Broker.Handler`, and what its callbacks get."},
     {:anonymous, {:in, [true, false, :loopback]}, :loopback,
-     "Whether clients without a user name are let in: those from this machine, all, or none."},
+     "Where there is neither a password file nor a handler that authenticates: with `:loopback` clients from this machine are let in, with `true` all. With a password file: whether clients without a user name are let in, which only `true` does."},
     {:password_file, {:check, &__MODULE__.path/1, "a path"}, nil,
      "A file of `MQTT.Broker.Passwords`, in which a client's user name and password must be."},
     {:acl_file, {:check, &__MODULE__.path/1, "a path"}, nil,
@@ -32,12 +32,17 @@ defmodule MQTT.Broker.Options do
     {:sys_interval, :timeout, 10_000,
      "How often the topics `$SYS/broker/…` are published, in milliseconds, or `:infinity` for never."},
     {:listeners, {:check, &__MODULE__.listeners/1, "a list of lists of options"}, [],
-     "The options of further listeners."}
+     "The options of further listeners: those of `MQTT.Listener` but for `:handler` and `:id`. What they do not say is as with the first one, but for the `:name`."}
   ]
 
   @session_names for {name, _, _, _} <- MQTT.Server.Options.session_schema(), do: name
   @router_names for {name, _, _, _} <- Router.schema(), do: name
   @names for {name, _, _, _} <- @schema, do: name
+  # The listener's name would be the broker's, and its handler and id are ours.
+  @listener_names for {name, _, _, _} <-
+                        Listener.Options.schema() ++ Listener.Options.server_schema(),
+                      name not in [:handler, :name, :id],
+                      do: name
 
   @enforce_keys [
     :name,
@@ -82,10 +87,19 @@ defmodule MQTT.Broker.Options do
             "the options of MQTT.Broker must be a keyword list, got: #{inspect(options)}"
     end
 
+    Options.known!(options, @names ++ @router_names ++ @listener_names, "MQTT.Broker")
     {ours, others} = Keyword.split(options, @names)
     {router, listener} = Keyword.split(others, @router_names)
-    map = Options.validate!(ours, @schema, "MQTT.Broker")
+    map = ours |> Options.validate!(@schema, "MQTT.Broker") |> somebody!()
     session = Keyword.take(listener, @session_names)
+
+    for extra <- map.listeners, {name, _} <- extra, name in @session_names do
+      raise ArgumentError,
+            "option #{inspect(name)} of MQTT.Broker is that of all listeners, it cannot be in :listeners"
+    end
+
+    for extra <- map.listeners,
+        do: Options.known!(extra, [:name | @listener_names], ":listeners of MQTT.Broker")
 
     listeners =
       for extra <- [[] | map.listeners] do
@@ -99,16 +113,25 @@ defmodule MQTT.Broker.Options do
         options
       end
 
-    for extra <- map.listeners, {name, _} <- extra, name in @session_names do
-      raise ArgumentError,
-            "option #{inspect(name)} of MQTT.Broker is that of all listeners, it cannot be in :listeners"
-    end
-
     _ = Options.validate!(router, Router.schema(), "MQTT.Router")
     struct!(__MODULE__, Map.merge(map, %{listeners: listeners, session: session, router: router}))
   end
 
   def schema, do: @schema
+
+  # Otherwise it could not let anybody in.
+  defp somebody!(%{anonymous: false, password_file: nil, handler: handler} = map) do
+    authenticates? = with {module, _} <- handler, do: function_exported?(module, :authenticate, 2)
+
+    unless authenticates? do
+      raise ArgumentError,
+            "option :anonymous of MQTT.Broker is false, so that it needs a :password_file, or a :handler with authenticate/2"
+    end
+
+    map
+  end
+
+  defp somebody!(map), do: map
 
   def name(name) when is_atom(name) and name not in [nil, true, false], do: {:ok, name}
   def name(_), do: :error

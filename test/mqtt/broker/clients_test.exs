@@ -173,7 +173,11 @@ defmodule MQTT.Broker.ClientsTest do
       for {options, sentence} <- [
             {[anonymous: :maybe], ~r/option :anonymous of MQTT.Broker must be/},
             {[shared_subscriptions: :random], ~r/option :shared_subscriptions of MQTT.Router/},
-            {[prot: 1883], ~r/unknown option :prot of MQTT.Listener/},
+            {[prot: 1883], ~r/unknown option :prot of MQTT.Broker; allowed are :name, .*:port/},
+            {[id: 1], ~r/unknown option :id of MQTT.Broker/},
+            {[listeners: [[handler: {X, []}]]],
+             ~r/unknown option :handler of :listeners of MQTT.Broker/},
+            {[anonymous: false], ~r/option :anonymous of MQTT.Broker is false/},
             {[port: -1], ~r/option :port of MQTT.Listener/},
             {[listeners: [[port: :x]]], ~r/option :port of MQTT.Listener/},
             {[connack: %{server_keep_alive: "long"}], ~r/option :connack of MQTT.Broker/},
@@ -189,10 +193,34 @@ defmodule MQTT.Broker.ClientsTest do
       end
     end
 
-    test "can have further listeners" do
-      {name, _} = broker(listeners: [[port: 0, max_connections: 1]])
+    test "can have further listeners, the end of one of which is its own" do
+      test = self()
+
+      {name, _} =
+        broker(listeners: [[port: 0, max_connections: 1, name: :"listener_#{inspect(test)}"]])
+
       assert [%{port: _}, %{port: port}] = Broker.listeners(name)
-      V4.connected(port, "client")
+      client = V4.connected(port, "client")
+      :ok = Broker.subscribe(name, "a")
+
+      [first] =
+        for pid <- listeners(name), pid != Process.whereis(:"listener_#{inspect(test)}"), do: pid
+
+      Process.exit(first, :kill)
+      eventually(fn -> length(listeners(name)) == 2 and first not in listeners(name) end)
+      assert {:ok, :success, 1} = Broker.publish(name, "a", "x")
+      assert_receive {:mqtt, ^name, %Message{topic: "a"}}
+      send_bytes(client, <<0xC0, 0>>)
+      assert recv(client) == <<0xD0, 0>>
+    end
+
+    defp listeners(name) do
+      {_, services, _, _} =
+        name |> Supervisor.which_children() |> List.keyfind(Broker.Services, 0)
+
+      for {{MQTT.Listener, _}, pid, _, _} <- Supervisor.which_children(services),
+          is_pid(pid),
+          do: pid
     end
   end
 end
