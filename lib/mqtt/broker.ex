@@ -140,6 +140,57 @@ defmodule MQTT.Broker do
   end
 
   @doc """
+  Turns the calling process into the connection of a client of the broker, and never returns: for sockets that were accepted otherwise than by its
+  listeners, as those of TLS. It is `MQTT.Server.enter_loop/4`, whose options it takes, but for those of sessions; what they do not say is as
+  with the listeners. The connection ends with the broker.
+
+      defmodule TLS do
+        use Task, restart: :permanent
+
+        def start_link(options), do: Task.start_link(__MODULE__, :run, [options])
+
+        def run(options) do
+          {:ok, listener} = :ssl.listen(8883, [:binary, active: false, backlog: 1024] ++ options)
+          accept(listener)
+        end
+
+        defp accept(listener) do
+          {:ok, socket} = :ssl.transport_accept(listener)
+          pid = :proc_lib.spawn(fn -> serve() end)
+          :ok = :ssl.controlling_process(socket, pid)
+          send(pid, {:yours, socket})
+          accept(listener)
+        end
+
+        defp serve do
+          receive do
+            {:yours, socket} ->
+              with {:ok, socket} <- :ssl.handshake(socket, 5_000) do
+                MQTT.Broker.enter_loop(MQTT.Broker, MQTT.Transport.new(:ssl, socket))
+              end
+          end
+        end
+      end
+
+      children = [{MQTT.Broker, password_file: "passwords"}, {TLS, certfile: "cert.pem", keyfile: "key.pem"}]
+
+  A handler's `c:MQTT.Broker.Handler.authenticate/2` gets the client's certificate.
+  """
+  @spec enter_loop(t, MQTT.Transport.t(), keyword) :: no_return
+  def enter_loop(broker, transport, options \\ []) do
+    options = Options.of_connection(options, Context.get!(broker).connection)
+    _ = Process.monitor(broker)
+    MQTT.Server.enter_loop(MQTT.Broker.Connection, broker, transport, options)
+  end
+
+  @doc """
+  Reads the password file and the ACL file again, and says `:ok`, or `{:error, sentence}` if one of them is wrong: then what was read before goes on to count. Clients
+  that are connected may do what they might until they connect again, see `disconnect/3`.
+  """
+  @spec reload(t) :: :ok | {:error, String.t()}
+  def reload(broker), do: broker |> Context.get!() |> Sessions.reload()
+
+  @doc """
   Publishes a message to those who have subscribed to its topic, as `MQTT.Router.publish/5` does.
   """
   @spec publish(t, topic :: iodata, message :: iodata, map) ::

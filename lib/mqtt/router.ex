@@ -11,8 +11,12 @@ defmodule MQTT.Router do
       end
 
       def handle_subscribe(filter, qos, options, router) do
-        MQTT.Router.subscribe(router, MQTT.Session.current(), filter, Map.put(options, :qos, qos))
-        {:ok, qos, router}
+        options = Map.put(options, :qos, qos)
+
+        case MQTT.Router.subscribe(router, MQTT.Session.current(), filter, options) do
+          {:error, reason} -> {:error, reason, router}
+          {_new_or_replaced, _cursor} -> {:ok, qos, router}
+        end
       end
 
       def handle_unsubscribe(filter, router) do

@@ -99,7 +99,7 @@ defmodule MQTT.Server do
 
   ## Options
 
-  `enter_loop/4` and `MQTT.Listener` take these:
+  `enter_loop/4` and, but for `:keep_socket`, `MQTT.Listener` take these:
 
   #{MQTT.Options.docs(MQTT.Server.Options.schema())}
   """

@@ -8,6 +8,8 @@ defmodule MQTT.Session do
   wants to keep it for a client identifier puts it into an ETS table, for instance, and gives it to the
   client's next connection from `c:MQTT.Server.init/2`:
 
+      def init(_table, %{client_id: ""}), do: {:stop, :identifier_rejected}
+
       def init(table, %{client_id: client_id}) do
         session =
           case :ets.lookup(table, client_id) do

@@ -1,6 +1,7 @@
 defmodule Mix.Tasks.Mqtt.ServerTest do
   use ExUnit.Case, async: false
 
+  import MQTT.Test.Brokers, only: [eventually: 1]
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
   alias Mix.Tasks.Mqtt.Server
   alias MQTT.Test.{Program, V4, V5}
@@ -62,6 +63,16 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
     arguments = example |> String.replace("USER", "roger") |> String.replace("PASSWORD", "secret")
     assert arguments =~ port
     assert {"", 0} = System.cmd("mosquitto_pub", String.split(arguments))
+
+    # Its files are read again when it is told so.
+    other = arguments |> String.replace("roger", "anna") |> String.split()
+    assert {_, 4} = System.cmd("mosquitto_pub", other, stderr_to_stdout: true)
+    :ok = MQTT.Broker.Passwords.put(path, "anna", "secret", iterations: 101)
+    Program.signal(program, "HUP")
+    eventually(fn -> {"", 0} == System.cmd("mosquitto_pub", other, stderr_to_stdout: true) end)
+    File.write!(path, "nobody")
+    Program.signal(program, "HUP")
+    assert Program.await(program, ~r/^Nothing was read again: (.*passwords.*)$/)
     Program.signal(program, "TERM")
     assert said_until_exit(program) == []
     {program, _ip, _port} = start(["--port", "0", "--ip", "0.0.0.0"])

@@ -93,8 +93,8 @@ defmodule MQTT.Test.Acceptor do
     socket
   end
 
-  # A certificate of our own, made once.
-  defp certificate do
+  @doc "Options of `:ssl` with a certificate of our own, made once."
+  def certificate do
     case :persistent_term.get(__MODULE__, nil) do
       nil ->
         key = [digest: :sha256, key: {:namedCurve, :secp256r1}]

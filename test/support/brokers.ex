@@ -6,7 +6,7 @@ defmodule MQTT.Test.Brokers do
 
   @doc "Starts a broker under the test's supervisor; its name and the port of its first listener."
   def broker(options \\ []) do
-    name = :"broker_#{System.unique_integer([:positive])}"
+    name = options[:name] || :"broker_#{System.unique_integer([:positive])}"
     defaults = [name: name, ip: {127, 0, 0, 1}, port: 0, sys_interval: :infinity]
     ExUnit.Callbacks.start_supervised!({MQTT.Broker, Keyword.merge(defaults, options)})
     [%{port: port} | _] = MQTT.Broker.listeners(name)

@@ -18,7 +18,7 @@ defmodule Mix.Tasks.Mqtt.Server do
     * `--anonymous`: let in who has no user name, from anywhere;
     * `--help`: print this.
 
-  On SIGTERM it disconnects its clients, those of MQTT 5.0 with the reason, and stops.
+  On SIGTERM it disconnects its clients, those of MQTT 5.0 with the reason, and stops. On SIGHUP it reads the password file and the ACL file again.
   """
 
   use Mix.Task
@@ -48,6 +48,7 @@ defmodule Mix.Tasks.Mqtt.Server do
     [%{address: address, port: port} | _] = MQTT.Broker.listeners(options[:name] || MQTT.Broker)
     # What has it stopped before the virtual machine halts.
     {:ok, _} = System.trap_signal(:sigterm, fn -> stop(broker) end)
+    {:ok, _} = System.trap_signal(:sighup, fn -> reload(options[:name] || MQTT.Broker) end)
 
     user = if options[:password_file], do: "-u USER -P PASSWORD "
 
@@ -113,7 +114,8 @@ defmodule Mix.Tasks.Mqtt.Server do
     error in ArgumentError -> Mix.raise(Exception.message(error))
   end
 
-  defp explain({:shutdown, {:failed_to_start_child, _, {:shutdown, reason}}}), do: explain(reason)
+  defp explain({:shutdown, reason}), do: explain(reason)
+  defp explain({:failed_to_start_child, _, reason}), do: explain(reason)
   defp explain({:listen, posix}), do: "#{:inet.format_error(posix)}"
   defp explain(sentence) when is_binary(sentence), do: sentence
   defp explain(other), do: inspect(other)
@@ -121,6 +123,13 @@ defmodule Mix.Tasks.Mqtt.Server do
   defp stop(broker) do
     Supervisor.stop(broker, :shutdown)
     System.stop(0)
+  end
+
+  defp reload(name) do
+    with {:error, sentence} <- MQTT.Broker.reload(name),
+         do: Mix.shell().error("Nothing was read again: #{sentence}")
+
+    :ok
   end
 
   defp await(broker) do

@@ -37,7 +37,8 @@ defmodule MQTT.Broker.Connection do
   def handle_publish(topic, payload, opts, s) do
     message = message(topic, payload, opts)
 
-    with :ok <- may_publish(topic, s),
+    with :ok <- there(s),
+         :ok <- may_publish(topic, s),
          :ok <- ask(:authorize_publish, [message], :ok, s),
          {:ok, message} <- changed(message, s) do
       if opts[:will], do: event({:will_published, message}, s)
@@ -47,6 +48,9 @@ defmodule MQTT.Broker.Connection do
       {:error, reason} -> {:error, reason, s}
     end
   end
+
+  # The broker, of which a will may be the last to know.
+  defp there(s), do: if(Context.get(s.broker), do: :ok, else: {:error, :server_shutting_down})
 
   # A message of QoS 2 whose client has come back meanwhile: it has no PUBREC, sends it again, and it goes its way then.
   defp superseded?(%{will: true}, _s), do: false
@@ -220,6 +224,10 @@ defmodule MQTT.Broker.Connection do
         {:ok, %{s | retained: [{filter, options, cursor} | others]}}
     end
   end
+
+  # Of a connection that is no listener's.
+  def handle_info({:DOWN, _, :process, {broker, _node}, _reason}, %{broker: broker}),
+    do: {:stop, :shutdown}
 
   def handle_info(_message, s), do: {:ok, s}
 

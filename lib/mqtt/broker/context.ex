@@ -15,8 +15,10 @@ defmodule MQTT.Broker.Context do
     :anonymous,
     :passwords,
     :acl,
+    :files,
     :connack,
     :session,
+    :connection,
     :max_sessions,
     :max_session_expiry_interval,
     :connected,
@@ -26,6 +28,8 @@ defmodule MQTT.Broker.Context do
 
   # clients: the table of MQTT.Broker.Sessions, which is the process `sessions`
   # processes: a table with others of the broker's processes
+  # files: the paths of what `passwords` and `acl` are from
+  # connection: options of all connections
   # connected: the connections that are there, which that process counts
   # since: the second of the monotonic time at which the broker began
 
@@ -39,8 +43,10 @@ defmodule MQTT.Broker.Context do
           anonymous: boolean | :loopback,
           passwords: Broker.Passwords.t() | nil,
           acl: Broker.ACL.t() | nil,
+          files: {Path.t() | nil, Path.t() | nil},
           connack: map,
           session: keyword,
+          connection: keyword,
           max_sessions: pos_integer,
           max_session_expiry_interval: pos_integer | :infinity,
           connected: :counters.counters_ref(),
@@ -53,12 +59,13 @@ defmodule MQTT.Broker.Context do
   @spec delete(atom) :: boolean
   def delete(name), do: :persistent_term.erase({__MODULE__, name})
 
+  @doc "None if there is no such broker, or no longer."
+  @spec get(atom) :: t | nil
+  def get(name), do: :persistent_term.get({__MODULE__, name}, nil)
+
   @doc "Exits the caller, as a call to a process that does not run, if there is no such broker."
   @spec get!(atom) :: t
   def get!(name) do
-    case :persistent_term.get({__MODULE__, name}, nil) do
-      nil -> exit({:noproc, {MQTT.Broker, name}})
-      context -> context
-    end
+    get(name) || exit({:noproc, {MQTT.Broker, name}})
   end
 end

@@ -36,6 +36,7 @@ defmodule MQTT.Broker.Options do
   ]
 
   @session_names for {name, _, _, _} <- MQTT.Server.Options.session_schema(), do: name
+  @server_names for {name, _, _, _} <- MQTT.Server.Options.schema(), do: name
   @router_names for {name, _, _, _} <- Router.schema(), do: name
   @names for {name, _, _, _} <- @schema, do: name
   # The listener's name would be the broker's, and its handler and id are ours.
@@ -57,6 +58,7 @@ defmodule MQTT.Broker.Options do
     :max_process_messages,
     :sys_interval,
     :listeners,
+    :connection,
     :session,
     :router
   ]
@@ -75,6 +77,7 @@ defmodule MQTT.Broker.Options do
           max_process_messages: pos_integer,
           sys_interval: timeout,
           listeners: [keyword],
+          connection: keyword,
           session: keyword,
           router: keyword
         }
@@ -114,10 +117,24 @@ defmodule MQTT.Broker.Options do
       end
 
     _ = Options.validate!(router, Router.schema(), "MQTT.Router")
-    struct!(__MODULE__, Map.merge(map, %{listeners: listeners, session: session, router: router}))
+    connection = listener |> Keyword.take(@server_names) |> Keyword.drop(@session_names)
+    others = %{listeners: listeners, connection: connection, session: session, router: router}
+    struct!(__MODULE__, Map.merge(map, others))
   end
 
   def schema, do: @schema
+
+  @doc "The options of a connection that is no listener's."
+  @spec of_connection(keyword, keyword) :: keyword
+  def of_connection(options, all) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError,
+            "the options of MQTT.Broker.enter_loop/3 must be a keyword list, got: #{inspect(options)}"
+    end
+
+    Options.known!(options, @server_names -- @session_names, "MQTT.Broker.enter_loop/3")
+    Keyword.merge(all, options)
+  end
 
   # Otherwise it could not let anybody in.
   defp somebody!(%{anonymous: false, password_file: nil, handler: handler} = map) do

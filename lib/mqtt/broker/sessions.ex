@@ -86,6 +86,13 @@ defmodule MQTT.Broker.Sessions do
   def delete(context, client_id),
     do: GenServer.call(context.sessions, {:delete, client_id}, :infinity)
 
+  @doc "Reads the password file and the ACL file again. With an error all stays as it is."
+  @spec reload(Context.t()) :: :ok | {:error, String.t()}
+  def reload(context) do
+    with {:ok, read} <- read(context.files),
+         do: GenServer.call(context.sessions, {:replace, read}, :infinity)
+  end
+
   @doc "How many clients are connected."
   @spec connected(Context.t()) :: non_neg_integer
   def connected(context), do: :counters.get(context.connected, 1)
@@ -95,8 +102,9 @@ defmodule MQTT.Broker.Sessions do
     # So that terminate/2 takes back what others find the broker by.
     Process.flag(:trap_exit, true)
 
-    with {:ok, passwords} <- read(options.password_file, &Passwords.load/1),
-         {:ok, acl} <- read(options.acl_file, &ACL.load/1) do
+    files = {options.password_file, options.acl_file}
+
+    with {:ok, {passwords, acl}} <- read(files) do
       context = %Context{
         name: options.name,
         router: Router.new(options.router),
@@ -107,8 +115,10 @@ defmodule MQTT.Broker.Sessions do
         anonymous: options.anonymous,
         passwords: passwords,
         acl: acl,
+        files: files,
         connack: options.connack,
         session: options.session,
+        connection: options.connection,
         max_sessions: options.max_sessions,
         max_session_expiry_interval: options.max_session_expiry_interval,
         connected: :counters.new(1, []),
@@ -122,6 +132,12 @@ defmodule MQTT.Broker.Sessions do
     else
       {:error, sentence} -> {:stop, {:shutdown, sentence}}
     end
+  end
+
+  defp read({passwords, acl}) do
+    with {:ok, passwords} <- read(passwords, &Passwords.load/1),
+         {:ok, acl} <- read(acl, &ACL.load/1),
+         do: {:ok, {passwords, acl}}
   end
 
   defp read(nil, _load), do: {:ok, nil}
@@ -153,6 +169,12 @@ defmodule MQTT.Broker.Sessions do
   end
 
   @impl true
+  def handle_call({:replace, {passwords, acl}}, _from, s) do
+    context = %{s.context | passwords: passwords, acl: acl}
+    Context.put(context)
+    {:reply, :ok, %{s | context: context}}
+  end
+
   def handle_call({:delete, client_id}, _from, s) do
     # Whoever opened it last may not have been heard of yet.
     with [{_, session, _user, generation, %{pid: pid}}] <-

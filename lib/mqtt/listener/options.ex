@@ -23,7 +23,7 @@ defmodule MQTT.Listener.Options do
     {:name, {:check, &__MODULE__.name/1, "an atom, `{:global, term}` or `{:via, module, term}`"},
      nil, "A name for the listener's supervisor."},
     {:id, {:check, &__MODULE__.any/1, "any term"}, nil,
-     "The child's id, by default a unique one."}
+     "The child's id, by default one made of the name, or of the address and port; where the port is 0, a unique one."}
   ]
 
   @enforce_keys [:handler, :native, :server, :shutdown_timeout, :name]

@@ -89,15 +89,18 @@ defmodule MQTT.Server.Accepting do
 
   @doc "Whether the handler can have what it asked for."
   @spec check(t, Events.Handler.t()) :: :ok | {:error, {Exception.t(), list}}
-  def check(%{asks: false}, _handler), do: :ok
+  def check(%{session: nil, asks: true}, _handler), do: bad_deliveries("it needs a session")
 
-  def check(%{session: nil}, _handler), do: bad_deliveries("it needs a session")
+  def check(%{session: nil, route: {router, _, _}}, _handler),
+    do: {:error, Events.bad_action({:router, router}, "it needs a session")}
 
-  def check(_accepting, handler) do
+  def check(%{asks: true}, handler) do
     if :handle_delivery in handler.optional,
       do: :ok,
       else: bad_deliveries("there is no handle_delivery/4")
   end
+
+  def check(_accepting, _handler), do: :ok
 
   defp bad_deliveries(why), do: {:error, Events.bad_action({:deliveries, :callbacks}, why)}
 

@@ -12,7 +12,7 @@ defmodule MQTT.Server.Callbacks do
       version and ends the process normally, without `c:terminate/2`. A client that was accepted may still be refused by the
       library, as one that CONNACK is too large for; then `c:terminate/2` follows at once.
 
-      Beside those of the module's documentation there are four actions here:
+      Beside those of the module's documentation there are these actions here:
 
         * `{:connack, properties}` says something in CONNACK (MQTT 5.0). What it says of the server
           takes effect: `:receive_maximum`, `:maximum_packet_size`, `:topic_alias_maximum`,

@@ -26,6 +26,33 @@ defmodule MQTT.Broker.ClientsTest do
       assert {_, {:connack, 0, 0x87, _}} = V5.try_connect(port, V5.connect(0x02, ["anonymous"]))
     end
 
+    test "need what the files say when they were read last" do
+      [passwords, acl] =
+        for kind <- ["passwords", "acl"] do
+          path = Path.join(System.tmp_dir!(), "#{kind}-#{System.unique_integer([:positive])}")
+          on_exit(fn -> File.rm(path) end)
+          path
+        end
+
+      :ok = Broker.Passwords.create(passwords, "roger", "secret", iterations: 101)
+      File.write!(acl, "user anna\ntopic a\n")
+      {name, port} = broker(password_file: passwords, acl_file: acl)
+      connect = V5.connect(0xC2, ["client", "anna", "secret"])
+      assert {_, {:connack, 0, 0x86, _}} = V5.try_connect(port, connect)
+
+      :ok = Broker.Passwords.put(passwords, "anna", "secret", iterations: 101)
+      File.write!(acl, "user anna\ntopic b\nno line\n")
+      assert {:error, sentence} = Broker.reload(name)
+      assert sentence =~ acl and sentence =~ "line 3"
+      assert {_, {:connack, 0, 0x86, _}} = V5.try_connect(port, connect)
+
+      File.write!(acl, "user anna\ntopic b\n")
+      assert Broker.reload(name) == :ok
+      assert {client, {:connack, 0, 0, _}} = V5.try_connect(port, connect)
+      send_bytes(client, V5.subscribe(1, [{"a", 0}, {"b", 0}]))
+      assert {:suback, 1, [0x87, 0], _} = V5.recv_packet(client)
+    end
+
     test "may do what the ACL file says, by a handler or natively" do
       path = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
       on_exit(fn -> File.rm(path) end)

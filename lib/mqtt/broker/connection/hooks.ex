@@ -23,8 +23,9 @@ defmodule MQTT.Broker.Connection.Hooks do
   @doc "Tells an event."
   @spec event(tuple, s) :: term
   def event(event, s) do
-    case Context.get!(s.broker).hooks do
-      %{handle_event: handle, args: args} -> handle.(event, s.client, args)
+    # A connection may outlive its broker for a moment.
+    case Context.get(s.broker) do
+      %{hooks: %{handle_event: handle, args: args}} -> handle.(event, s.client, args)
       _ -> :ok
     end
   end
