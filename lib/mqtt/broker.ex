@@ -193,7 +193,7 @@ defmodule MQTT.Broker do
   @doc """
   Publishes a message to those who have subscribed to its topic, as `MQTT.Router.publish/5` does.
   """
-  @spec publish(t, topic :: iodata, message :: iodata, map) ::
+  @spec publish(t, topic :: iodata, message :: iodata, map | keyword) ::
           {:ok, MQTT.Reason.t(), non_neg_integer}
   def publish(broker, topic, message, options \\ %{}),
     do: Router.publish(Context.get!(broker).router, topic, message, options)
@@ -217,8 +217,10 @@ defmodule MQTT.Broker do
       :ok
 
   """
-  @spec subscribe(t, filter :: String.t(), map) :: :ok
+  @spec subscribe(t, filter :: String.t(), map | keyword) :: :ok
   def subscribe(broker, filter, options \\ %{}) do
+    options = MQTT.Options.to_map(options)
+
     unless Map.get(options, :qos, 0) in 0..2,
       do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
 

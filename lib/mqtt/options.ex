@@ -39,6 +39,17 @@ defmodule MQTT.Options do
     end
   end
 
+  @doc "The options of a message or a subscription, of which the native side wants a map."
+  @spec to_map(map | keyword) :: map
+  def to_map(options) when is_map(options), do: options
+
+  def to_map(options) do
+    if Keyword.keyword?(options),
+      do: Map.new(options),
+      else:
+        raise(ArgumentError, "options must be a map or a keyword list, got: #{inspect(options)}")
+  end
+
   @doc "An `ArgumentError` for an option that is none of these."
   @spec known!(keyword, [atom], String.t()) :: :ok
   def known!(options, names, owner) do

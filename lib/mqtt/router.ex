@@ -105,10 +105,11 @@ defmodule MQTT.Router do
       1
 
   """
-  @spec subscribe(t, Session.t(), filter :: String.t(), map) ::
+  @spec subscribe(t, Session.t(), filter :: String.t(), map | keyword) ::
           {:new | :replaced, cursor}
           | {:error, :session_taken_over | :other_router | :quota_exceeded}
   def subscribe(router, session, filter, options \\ %{}) do
+    options = Options.to_map(options)
     shared = Map.get(options, :shared, true)
 
     case Native.router_subscribe(router, session, filter, shared, options) do
@@ -142,10 +143,10 @@ defmodule MQTT.Router do
   The reason is `:success`, `:no_matching_subscribers`, or, if there is no room to retain it and nobody has
   subscribed either, `:quota_exceeded`. What cannot be published at all raises an `ArgumentError`.
   """
-  @spec publish(t, topic :: iodata, message :: iodata, map, Session.t() | nil) ::
+  @spec publish(t, topic :: iodata, message :: iodata, map | keyword, Session.t() | nil) ::
           {:ok, Reason.t(), non_neg_integer}
   def publish(router, topic, message, options \\ %{}, session \\ nil) do
-    options = Map.drop(options, [:ref, :packet_id, :dup])
+    options = options |> Options.to_map() |> Map.drop([:ref, :packet_id, :dup])
     router |> Native.router_publish(session, topic, message, options) |> published()
   end
 

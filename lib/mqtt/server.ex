@@ -299,10 +299,10 @@ defmodule MQTT.Server do
       []
 
   """
-  @spec publish([connection], topic :: iodata, message :: iodata, map) ::
+  @spec publish([connection], topic :: iodata, message :: iodata, map | keyword) ::
           [{connection, :not_connected | :queue_full | :packet_too_large}]
   def publish(connections, topic, message, options \\ %{}) do
-    options = Map.delete(options, :ref)
+    options = options |> MQTT.Options.to_map() |> Map.delete(:ref)
     hold? = Connection.current() != nil and Writer.hold?()
     publish(connections, flat(topic), flat(message), options, [], hold?)
   end

@@ -86,10 +86,12 @@ defmodule MQTT.Session do
       {:error, :not_connected}
 
   """
-  @spec publish(t, topic :: iodata, message :: iodata, map) ::
+  @spec publish(t, topic :: iodata, message :: iodata, map | keyword) ::
           :ok | {:error, :not_connected | :queue_full}
   def publish(session, topic, message, options \\ %{}) do
-    case Native.session_publish(session, topic, message, Map.delete(options, :ref)) do
+    options = options |> Options.to_map() |> Map.delete(:ref)
+
+    case Native.session_publish(session, topic, message, options) do
       {:error, {:invalid, reason}} ->
         why = MQTT.Reason.words(reason)
         raise ArgumentError, "the message cannot be published: #{why}"

@@ -356,17 +356,22 @@ defmodule MQTT.PublishTest do
       Server.publish([connection], "a/#", "x")
     end
 
-    for {connections, topic, message, options} <- [
-          {[connection, make_ref()], "a", "x", %{}},
-          {[connection | connection], "a", "x", %{}},
-          {connection, "a", "x", %{}},
-          {[connection], :a, "x", %{}},
-          {[connection], "a", 1, %{}},
-          {[connection], "a", "x", %{qos: 3}}
+    for {connections, topic, message, options, sentence} <- [
+          {[connection, make_ref()], "a", "x", %{}, "one of the connections is none"},
+          {[connection | connection], "a", "x", %{}, "one of the connections is none"},
+          {connection, "a", "x", %{}, "one of the connections is none"},
+          {[connection], :a, "x", %{}, "topic is no iodata"},
+          {[connection], "a", 1, %{}, "message is no iodata"},
+          {[connection], "a", "x", [qos: 3], "qos is not 0 or 1 or 2"},
+          {[connection], "a", "x", %{retain: 1}, "retain is neither true nor false"}
         ] do
-      assert_raise ArgumentError, "the message cannot be published: badarg", fn ->
+      assert_raise ArgumentError, "the message cannot be published: #{sentence}", fn ->
         Server.publish(connections, topic, message, options)
       end
+    end
+
+    assert_raise ArgumentError, "options must be a map or a keyword list, got: :qos", fn ->
+      Server.publish([connection], "a", "x", :qos)
     end
 
     assert Server.publish([], "a", "x") == []

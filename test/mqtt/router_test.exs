@@ -25,6 +25,34 @@ defmodule MQTT.RouterTest do
     MQTT.Listener.info(start_supervised!({MQTT.Listener, options})).port
   end
 
+  defmodule Sessionless do
+    use MQTT.Server
+
+    @impl true
+    def init({test, actions}, _params) do
+      send(test, {:pid, self()})
+      receive do: (:go -> {:ok, nil, actions})
+    end
+  end
+
+  @tag :capture_log
+  test "needs a session, as do deliveries that are asked about" do
+    for action <- [{:router, Router.new()}, {:deliveries, :callbacks}] do
+      options = [ip: {127, 0, 0, 1}, port: 0, handler: {Sessionless, {self(), [action]}}]
+      listener = start_supervised!({MQTT.Listener, options})
+      client = open(MQTT.Listener.info(listener).port)
+      send_bytes(client, connect_packet())
+      assert_receive {:pid, pid}
+      monitor = Process.monitor(pid)
+      send(pid, :go)
+      assert_receive {:DOWN, ^monitor, _, _, reason}
+      assert {%ArgumentError{message: message}, _} = reason
+
+      assert message =~
+               ~r/the action {:(router|deliveries), .* cannot be carried out: it needs a session/
+    end
+  end
+
   test "the example routes, and leaves nothing of its clients behind" do
     router = Router.new()
     port = listen(router)

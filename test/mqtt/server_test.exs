@@ -377,13 +377,13 @@ defmodule MQTT.ServerTest do
           {{:publish, "a\0", ""}, "nul in string"},
           {{:publish, <<0xFF>>, ""}, "invalid utf8"},
           {{:publish, String.duplicate("x", 65_536), ""}, "string too long"},
-          {{:publish, :a, ""}, "badarg"},
-          {{:publish, "a", 1}, "badarg"},
-          {{:publish, "a", "", %{qos: 3}}, "badarg"},
+          {{:publish, :a, ""}, "topic is no iodata"},
+          {{:publish, "a", 1}, "message is no iodata"},
+          {{:publish, "a", "", %{qos: 3}}, "qos is not 0 or 1 or 2"},
           {{:publish, "a", "", %{properties: %{topic_alias: 1}}}, "property not allowed"},
           {{:publish, "a", "", %{properties: %{nonsense: 1}}}, "invalid property"},
           {{:disconnect, :nonsense}, "no such reason code"},
-          {{:publish, "a", "", [qos: 0]}, "badarg"},
+          {{:publish, "a", "", [qos: 0]}, "options are no map"},
           {:nonsense, "it is none of those that MQTT.Server has"}
         ] do
       {port, _} = serve(:tcp, Scripted, Scripted.with_functions())

@@ -405,8 +405,8 @@ defmodule MQTT.SessionTest do
 
     for {topic, message, options, text} <- [
           {"a/#", "", %{}, "wildcard in topic name"},
-          {:a, "", %{}, "badarg"},
-          {"a", "", %{qos: 3}, "badarg"},
+          {:a, "", %{}, "topic is no iodata"},
+          {"a", "", [qos: 3], "qos is not 0 or 1 or 2"},
           {"a", "", %{properties: %{topic_alias: 1}}, "property not allowed"}
         ] do
       assert_raise ArgumentError, ~r/#{text}/, fn ->

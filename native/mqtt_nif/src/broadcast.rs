@@ -54,7 +54,7 @@ fn connections_publish<'a>(
         let mut sender = Sender::new(env, now);
         let outcome = publish_to(&mut sender, &broadcast, connections, failed);
         sender.finish(hold);
-        outcome.ok_or(Invalid(atoms::badarg()))
+        outcome.ok_or(Invalid(atoms::one_of_the_connections_is_none()))
     });
     match published {
         Ok(outcome) => outcome,

@@ -406,8 +406,8 @@ impl<'a> Message<'a> {
         &self,
         call: impl FnOnce(&Publish<'_>, u64, &'a [u8]) -> Result<T, Invalid>,
     ) -> Result<T, Invalid> {
-        let topic = iodata(self.topic).ok_or(Invalid(atoms::badarg()))?;
-        let payload = iodata(self.payload).ok_or(Invalid(atoms::badarg()))?;
+        let topic = iodata(self.topic).ok_or(Invalid(atoms::topic_is_no_iodata()))?;
+        let payload = iodata(self.payload).ok_or(Invalid(atoms::message_is_no_iodata()))?;
         let options = self.options()?;
         let publish = Publish {
             dup: false,
@@ -425,17 +425,16 @@ impl<'a> Message<'a> {
     fn options(&self) -> Result<MessageOptions, Invalid> {
         let mut said = MessageOptions::default();
         let Some(options) = self.options else { return Ok(said) };
-        let badarg = || Invalid(atoms::badarg());
         // Most have one key, behind which nothing is looked for.
-        let mut left = options.map_size().map_err(|_| badarg())?;
+        let mut left = options.map_size().map_err(|_| Invalid(atoms::options_are_no_map()))?;
         let mut get = |key| {
             let value = if left == 0 { None } else { options.map_get(key).ok() };
             left -= usize::from(value.is_some());
             value
         };
         let qos = |value: Term<'a>| {
-            let bits = value.decode().map_err(|_| badarg())?;
-            Qos::from_bits(bits).ok_or_else(badarg)
+            let bits = value.decode().ok();
+            bits.and_then(Qos::from_bits).ok_or(Invalid(atoms::qos_is_not_0_or_1_or_2()))
         };
         if let Some(value) = get(atoms::qos()) {
             said.qos = qos(value)?;
@@ -444,13 +443,14 @@ impl<'a> Message<'a> {
             said.qos = said.qos.min(qos(most)?);
         }
         if let Some(retain) = get(atoms::retain()) {
-            said.retain = retain.decode().map_err(|_| badarg())?;
+            let neither = |_| Invalid(atoms::retain_is_neither_true_nor_false());
+            said.retain = retain.decode().map_err(neither)?;
         }
         if let Some(properties) = get(atoms::properties()) {
             said.properties = properties_of(properties).map_err(Invalid)?;
         }
         if let Some(reference) = get(atoms::ref_()) {
-            said.reference = reference.decode().map_err(|_| badarg())?;
+            said.reference = reference.decode().map_err(|_| Invalid(atoms::badarg()))?;
         }
         Ok(said)
     }
