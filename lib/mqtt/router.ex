@@ -113,12 +113,14 @@ defmodule MQTT.Router do
     shared = Map.get(options, :shared, true)
 
     case Native.router_subscribe(router, session, filter, shared, options) do
-      {:error, {:invalid, reason}} ->
-        raise ArgumentError, "#{inspect(filter)} is no topic filter: #{MQTT.Reason.words(reason)}"
-
-      result ->
-        result
+      {:error, {:invalid, reason}} -> no_filter(filter, reason)
+      result -> result
     end
+  end
+
+  @spec no_filter(String.t(), atom) :: no_return
+  defp no_filter(filter, reason) do
+    raise ArgumentError, "#{inspect(filter)} is no topic filter: #{Reason.words(reason)}"
   end
 
   @doc "Ends a subscription, and says whether there was one."
@@ -191,13 +193,17 @@ defmodule MQTT.Router do
   end
 
   defp page(router, filter, cursor) do
-    {found, next} = Native.router_retained(router, filter, cursor)
+    case Native.router_retained(router, filter, cursor) do
+      {:error, {:invalid, reason}} ->
+        no_filter(filter, reason)
 
-    messages =
-      for {topic, payload, options} <- found,
-          do: struct!(%Message{topic: topic, payload: payload}, options)
+      {found, next} ->
+        messages =
+          for {topic, payload, options} <- found,
+              do: struct!(%Message{topic: topic, payload: payload}, options)
 
-    {messages, next}
+        {messages, next}
+    end
   end
 
   @doc "What the router holds."

@@ -42,10 +42,10 @@ defmodule MQTT.RouterTest do
       listener = start_supervised!({MQTT.Listener, options})
       client = open(MQTT.Listener.info(listener).port)
       send_bytes(client, connect_packet())
-      assert_receive {:pid, pid}
+      assert_receive {:pid, pid}, 5_000
       monitor = Process.monitor(pid)
       send(pid, :go)
-      assert_receive {:DOWN, ^monitor, _, _, reason}
+      assert_receive {:DOWN, ^monitor, _, _, reason}, 5_000
       assert {%ArgumentError{message: message}, _} = reason
 
       assert message =~

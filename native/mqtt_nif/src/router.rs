@@ -289,23 +289,26 @@ fn page(
 }
 
 /// Some of the retained messages that a filter matches, as `{topic, payload, options}`, and the cursor of the others or
-/// `:done`.
+/// `:done`; or an error for what is no topic filter.
 #[rustler::nif]
 fn router_retained<'a>(
     env: Env<'a>,
     router: ResourceArc<RouterResource>,
     filter: &'a str,
     from: Term<'a>,
-) -> NifResult<(Vec<Term<'a>>, Term<'a>)> {
+) -> NifResult<Term<'a>> {
+    if let Err(invalid) = check(env, filter, true) {
+        return Ok(invalid);
+    }
     let now = clock::now();
     let cursor = if atoms::nil() == from { None } else { Some(cursor(from)?) };
     let (found, next) = page(&router.0, filter, cursor.as_ref(), LOOKED_AT, PAGE, now);
-    let found = found.iter().map(|message| message_term(env, message, now)).collect();
+    let found: Vec<_> = found.iter().map(|message| message_term(env, message, now)).collect();
     let next = match next {
         None => atoms::done().encode(env),
         Some(next) => ResourceArc::new(CursorResource(next)).encode(env),
     };
-    Ok((found, next))
+    Ok((found, next).encode(env))
 }
 
 pub(crate) fn message_term<'a>(

@@ -149,6 +149,10 @@ defmodule MQTT.Broker.ClientsTest do
       refute Broker.unsubscribe(name, "#")
       assert V5.publish_fully(client, "a", 2, "3") == 0x10
       assert_raise ArgumentError, ~r/no topic filter/, fn -> Broker.subscribe(name, "a#") end
+
+      assert_raise ArgumentError, ~r/no topic filter/, fn ->
+        name |> Broker.retained("a/#/b") |> Enum.to_list()
+      end
     end
 
     test "gives a wrong argument, which raises, and what it has subscribed to goes on" do
