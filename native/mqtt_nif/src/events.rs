@@ -13,8 +13,13 @@ use mqtt_core::{Close, Connection, Delivery, Event, Millis, Received, Session};
 use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Encoder, Env, Term};
 
-/// Packets that one call decodes at most, which takes a scheduler about 200 microseconds.
-const MAX_PACKETS: usize = 2048;
+/// Packets that one call decodes at most, or what takes as long, which is about 200 microseconds.
+const MAX_WORK: usize = 2048;
+/// What a topic filter takes, and so many bytes of properties, compared with a packet.
+const FILTER: usize = 2;
+const PROPERTIES: usize = 8;
+/// Bytes of messages that take as long to decode as a packet.
+const BYTES: usize = 40;
 
 /// The options maps of messages by QoS, DUP and RETAIN.
 const OPTIONS: usize = 12;
@@ -31,6 +36,8 @@ pub(crate) struct Batch<'a> {
     options: [Option<Term<'a>>; OPTIONS],
     /// Bytes that were read and decoded.
     size: usize,
+    /// What the packets hold besides, as so many more packets.
+    parts: usize,
     /// Where messages go, if not to the owner, and those that do.
     pub(crate) routing: Option<(Route, Routing)>,
 }
@@ -59,6 +66,7 @@ impl<'a> Batch<'a> {
             output: Vec::new(),
             options: [None; OPTIONS],
             size: 0,
+            parts: 0,
             routing: None,
         }
     }
@@ -76,8 +84,9 @@ impl<'a> Batch<'a> {
         self.size += bytes;
     }
 
+    /// The bytes, and as many as would take as long as what is in them.
     pub(crate) fn size(&self) -> usize {
-        self.size
+        self.size + BYTES * self.parts
     }
 
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
@@ -99,7 +108,7 @@ impl<'a> Batch<'a> {
         // The topic of the last message, which often is that of the next.
         let mut topic: Topic<'a, 'b> = ("", None);
         let stop = loop {
-            if turns == MAX_PACKETS {
+            if turns + self.parts >= MAX_WORK {
                 break Stop::Full;
             }
             turns += 1;
@@ -110,6 +119,7 @@ impl<'a> Batch<'a> {
                     at += length;
                     match (event, &mut way) {
                         (Event::Publish(publish), Some((way, routing))) => {
+                            self.parts += properties_work(&publish.properties);
                             let publish = with_topic(publish, connection);
                             let secured = way.take(&publish, self.now, routing);
                             if secured && publish.qos == Qos::ExactlyOnce {
@@ -185,8 +195,16 @@ impl<'a> Batch<'a> {
                 let topic = self.topic(publish, connection, last, source);
                 self.publish(publish, topic, version, source)
             }
-            Event::Subscribe(subscribe) => subscribe_event(env, subscribe, version, source),
-            Event::Unsubscribe(unsubscribe) => unsubscribe_event(env, unsubscribe, source),
+            Event::Subscribe(subscribe) => {
+                let (event, count) = subscribe_event(env, subscribe, version, source);
+                self.parts += FILTER * count + properties_work(&subscribe.properties);
+                event
+            }
+            Event::Unsubscribe(unsubscribe) => {
+                let (event, count) = unsubscribe_event(env, unsubscribe, source);
+                self.parts += FILTER * count + properties_work(&unsubscribe.properties);
+                event
+            }
             Event::Pingreq => atoms::pingreq().encode(env),
             Event::Auth(Auth { reason, properties }) => {
                 let properties = properties_term(env, properties, source);
@@ -231,6 +249,7 @@ impl<'a> Batch<'a> {
         let env = self.env;
         let mut options = self.options(publish, version);
         if !publish.properties.is_empty() {
+            self.parts += properties_work(&publish.properties);
             let properties = message_properties(env, &publish.properties, source);
             options = put(options, atoms::properties(), properties);
         }
@@ -269,6 +288,10 @@ impl<'a> Batch<'a> {
             None => make(),
         }
     }
+}
+
+fn properties_work(properties: &Properties<'_>) -> usize {
+    properties.as_bytes().len() / PROPERTIES
 }
 
 /// A message with the topic that its alias stands for, if it has none.
@@ -327,13 +350,13 @@ pub(crate) fn subscription_options(
 }
 
 /// `{:subscribe, packet_id, [{filter, options}]}`, where the options have what came with the packet
-/// as well.
+/// as well; and how many they are.
 fn subscribe_event<'a>(
     env: Env<'a>,
     subscribe: &Subscribe<'_>,
     version: Version,
     source: &mut Source<'a, '_>,
-) -> Term<'a> {
+) -> (Term<'a>, usize) {
     let mut common = vec![(atoms::packet_id(), subscribe.packet_id.get().encode(env))];
     common.push((atoms::shared(), (version >= Version::V5).encode(env)));
     if version >= Version::V5 {
@@ -346,25 +369,35 @@ fn subscribe_event<'a>(
             common.push((atoms::subscription_identifier(), identifier.encode(env)));
         }
     }
+    // Those of one filter are mostly those of the next.
+    let mut last: Option<(SubscriptionOptions, Term<'a>)> = None;
     let filters: Vec<_> = subscribe
         .subscriptions
         .iter()
         .map(|subscription| {
             let filter = source.term(subscription.filter.as_bytes());
-            let mut options = subscription_options(env, subscription.options);
-            options.extend_from_slice(&common);
-            (filter, map(env, &options))
+            let options = match last {
+                Some((options, term)) if options == subscription.options => term,
+                _ => {
+                    let mut options = subscription_options(env, subscription.options);
+                    options.extend_from_slice(&common);
+                    map(env, &options)
+                }
+            };
+            last = Some((subscription.options, options));
+            (filter, options)
         })
         .collect();
-    (atoms::subscribe(), subscribe.packet_id.get(), filters).encode(env)
+    let event = (atoms::subscribe(), subscribe.packet_id.get(), &filters).encode(env);
+    (event, filters.len())
 }
 
-/// `{:unsubscribe, packet_id, [filter], options}`.
+/// `{:unsubscribe, packet_id, [filter], options}`, and how many these are.
 fn unsubscribe_event<'a>(
     env: Env<'a>,
     unsubscribe: &Unsubscribe<'_>,
     source: &mut Source<'a, '_>,
-) -> Term<'a> {
+) -> (Term<'a>, usize) {
     let filters: Vec<_> =
         unsubscribe.filters.iter().map(|filter| source.term(filter.as_bytes())).collect();
     let packet_id = unsubscribe.packet_id.get();
@@ -372,7 +405,8 @@ fn unsubscribe_event<'a>(
         (atoms::packet_id(), packet_id.encode(env)),
         (atoms::properties(), properties_term(env, &unsubscribe.properties, source)),
     ];
-    (atoms::unsubscribe(), packet_id, filters, map(env, &options)).encode(env)
+    let event = (atoms::unsubscribe(), packet_id, &filters, map(env, &options)).encode(env);
+    (event, filters.len())
 }
 
 /// The map that `init/2` gets: what the client did not send is not in it.

@@ -81,7 +81,8 @@ impl<'r> Way<'r> {
         };
         let refused = routed.reason().is_error();
         routing.charge(rules.as_ref().map_or(0, Rules::work) / RULES);
-        routing.push(routed, publish.topic.len() + publish.payload.len());
+        let properties = publish.properties.as_bytes().len();
+        routing.push(routed, publish.topic.len() + publish.payload.len() + properties);
         !refused
     }
 }

@@ -1,0 +1,83 @@
+defmodule MQTT.BatchTest do
+  # How much of what a client sends one native call decodes, as a connection's process sees it.
+  use ExUnit.Case, async: true
+
+  alias MQTT.{Native, Packet, Server}
+
+  defmodule Handler do
+    use MQTT.Server
+    def init(_args, _params), do: {:ok, nil}
+  end
+
+  # A connection of MQTT 5.0 that was accepted, and whose bytes the test brings.
+  defp connected do
+    {:ok, connection} = Native.connection_open_fed("", Server.Options.new(Handler, []).native)
+    {[{:connect, _}], :decide} = Native.connection_feed(connection, encode(%{type: :connect}))
+    :ok = Native.connection_accept(connection, {nil, true, nil, %{}, nil})
+    connection
+  end
+
+  defp encode(%{type: :connect} = packet),
+    do: encode_all(Map.merge(%{client_id: "client", keep_alive: 60}, packet))
+
+  defp encode(packet), do: encode_all(packet)
+
+  defp encode_all(packet) do
+    {:ok, bytes} = Packet.encode(packet, 5)
+    bytes
+  end
+
+  # The events of each call.
+  defp calls(connection, bytes) do
+    case Native.connection_feed(connection, bytes) do
+      {events, :more} -> [events | calls(connection, "")]
+      {events, :wait} -> [events]
+    end
+  end
+
+  defp topics(count), do: for(n <- 1..count, do: "#{n}")
+
+  test "a call stops behind many filters, which lose nothing by that" do
+    filters = topics(1_024)
+
+    for {packet, name} <- [
+          {%{
+             type: :subscribe,
+             filters: for(f <- filters, do: {f, %{qos: rem(String.to_integer(f), 3)}})
+           }, :subscribe},
+          {%{type: :unsubscribe, filters: filters}, :unsubscribe}
+        ] do
+      bytes = for id <- 1..8, into: "", do: encode(Map.put(packet, :packet_id, id))
+      calls = connected() |> calls(bytes)
+      assert length(calls) in 8..9
+      events = Enum.concat(calls)
+      assert for(event <- events, do: elem(event, 1)) == Enum.to_list(1..8)
+      for event <- events, do: assert(elem(event, 0) == name)
+
+      for event <- events, name == :subscribe do
+        {:subscribe, id, subscriptions} = event
+
+        for {filter, options} <- subscriptions do
+          assert %{packet_id: ^id, shared: true, properties: %{}} = options
+          assert options.qos == rem(String.to_integer(filter), 3)
+        end
+
+        assert for({filter, _} <- subscriptions, do: filter) == filters
+      end
+    end
+  end
+
+  test "or many properties" do
+    properties = %{user_property: for(n <- 1..64, do: {"#{n}", ""})}
+    publish = encode(%{type: :publish, topic: "t", payload: "x", properties: properties})
+    calls = connected() |> calls(String.duplicate(publish, 200))
+    assert length(calls) > 2
+    events = Enum.concat(calls)
+    assert length(events) == 200
+    assert Enum.uniq(events) |> length() == 1
+    # Others are as many as ever.
+    plain = encode(%{type: :publish, topic: "t", payload: "x"})
+    assert [events] = connected() |> calls(String.duplicate(plain, 1_000))
+    assert length(events) == 1_000
+  end
+end
