@@ -30,6 +30,23 @@ defmodule MQTT.TransportTest do
         assert recv(client) == publish_packet("echo", "a")
       end
 
+      test "of which the caller wanted more bytes than have come" do
+        test = self()
+
+        port =
+          serve(@transport, fn socket ->
+            {:error, :timeout} = :gen_tcp.recv(socket, 100, 200)
+            send(test, :given_up)
+          end)
+
+        client = open(port)
+        {head, tail} = :erlang.split_binary(connect_packet(), 5)
+        send_bytes(client, head)
+        assert_receive :given_up
+        send_bytes(client, tail)
+        assert recv(client) == <<0x20, 2, 0, 0>>
+      end
+
       test "that was active, with bytes in the mailbox" do
         test = self()
 

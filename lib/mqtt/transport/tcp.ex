@@ -7,8 +7,10 @@ defmodule MQTT.Transport.TCP do
   @spec open(:gen_tcp.socket(), Server.Options.t()) :: {:ok, reference} | {:error, term}
   def open(socket, options) do
     # From here on the driver reads nothing by itself.
-    with :ok <- :inet.setopts(socket, active: false),
-         {:ok, received} <- received(socket),
+    with :ok <- :inet.setopts(socket, active: false, packet: :raw, mode: :binary),
+         mailbox = received(socket, []),
+         {:ok, buffer} <- buffered(socket),
+         received = IO.iodata_to_binary([mailbox, buffer]),
          {:ok, fd} <- descriptor(socket),
          {:ok, connection} <- Native.connection_open(fd, received, options.native) do
       unless options.keep_socket, do: :gen_tcp.close(socket)
@@ -16,26 +18,8 @@ defmodule MQTT.Transport.TCP do
     end
   end
 
-  # What the driver has read is in the mailbox, or in its buffer, which one recv empties. Mostly it
-  # has read nothing, which it says more cheaply than it reads.
-  defp received(port) when is_port(port) do
-    case :inet.getstat(port, [:recv_oct]) do
-      {:ok, [recv_oct: 0]} -> {:ok, ""}
-      {:ok, _} -> read(port)
-      {:error, reason} -> {:error, reason}
-    end
-  end
-
-  defp received(socket), do: read(socket)
-
-  defp read(socket) do
-    with :ok <- :inet.setopts(socket, packet: :raw, mode: :binary),
-         mailbox = received(socket, []),
-         {:ok, buffer} <- buffered(socket) do
-      {:ok, IO.iodata_to_binary([mailbox, buffer])}
-    end
-  end
-
+  # What the driver has read is in the mailbox, or in its buffer, which one recv empties. Its statistics do not say whether there
+  # is something: they count what it has given to somebody.
   defp received(socket, acc) do
     receive do
       {:tcp, ^socket, data} -> received(socket, [acc | data])
