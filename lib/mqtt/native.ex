@@ -37,6 +37,7 @@ defmodule MQTT.Native do
 
   def connection_accept(_connection, _accepted), do: :erlang.nif_error(:not_loaded)
   def connection_accept_large(_connection, _accepted), do: :erlang.nif_error(:not_loaded)
+  def connection_claim(_connection, _packet_id), do: :erlang.nif_error(:not_loaded)
   def connection_offer(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_new_session(_connection), do: :erlang.nif_error(:not_loaded)
 

@@ -6,7 +6,7 @@ defmodule MQTT.Broker.Connection do
 
   import MQTT.Broker.Connection.Hooks
 
-  alias MQTT.{Message, Router, Session}
+  alias MQTT.{Message, Native, Router}
   alias MQTT.Broker.{ACL, Context}
   alias MQTT.Broker.Connection.Entering
 
@@ -42,7 +42,7 @@ defmodule MQTT.Broker.Connection do
          :ok <- ask(:authorize_publish, [message], :ok, s),
          {:ok, message} <- changed(message, s) do
       if opts[:will], do: event({:will_published, message}, s)
-      if superseded?(opts, s), do: {:ok, s}, else: publish(message, s)
+      if ours?(opts), do: publish(message, s), else: {:stop, {:shutdown, :session_taken_over}}
     else
       :drop -> {:ok, s}
       {:error, reason} -> {:error, reason, s}
@@ -52,10 +52,14 @@ defmodule MQTT.Broker.Connection do
   # The broker, of which a will may be the last to know.
   defp there(s), do: if(Context.get(s.broker), do: :ok, else: {:error, :server_shutting_down})
 
-  # A message of QoS 2 whose client has come back meanwhile: it has no PUBREC, sends it again, and it goes its way then.
-  defp superseded?(%{will: true}, _s), do: false
-  defp superseded?(%{qos: 2}, s), do: Session.info(s.session).connection != self()
-  defp superseded?(_opts, _s), do: false
+  # Not a message of QoS 2 whose client has come back meanwhile: it has no PUBREC, and sends it again. If it comes back later, that
+  # does not bring this message again.
+  defp ours?(%{will: true}), do: true
+
+  defp ours?(%{qos: 2, packet_id: id}),
+    do: Native.connection_claim(MQTT.Server.connection(), id)
+
+  defp ours?(_opts), do: true
 
   defp message(topic, payload, opts) do
     %Message{

@@ -55,7 +55,8 @@ defmodule MQTT.Server.Callbacks do
       and of a client of MQTT 5.0 `:properties`; `:will` is `true` if it is the client's will.
 
       A message of QoS 1 or 2 is acknowledged when the callback has returned, and not at all if it
-      stops or raises. One of QoS 2 comes exactly once [MQTT-4.3.3-10]. With `{:error, reason, state}`
+      stops or raises. One of QoS 2 comes exactly once [MQTT-4.3.3-10], but to a client that comes back to its session while the
+      callback for it still runs, which sends it again. With `{:error, reason, state}`
       a client of MQTT 5.0 is told that the message was refused, or that it was taken but (`:no_matching_subscribers`);
       others get the same acknowledgement as ever [MQTT-3.3.5-2].
 

@@ -150,6 +150,12 @@ impl Features {
     }
 }
 
+/// The code of an acknowledgement, instead of an error that the specification does not have for this packet.
+pub(crate) fn ack_code(reason: ReasonCode, packet_type: PacketType) -> ReasonCode {
+    let fits = reason.allowed_in(packet_type) || !reason.is_error();
+    if fits { reason } else { ReasonCode::UNSPECIFIED_ERROR }
+}
+
 /// The code of a CONNACK that refuses; before MQTT 5.0 one of five, or 0 if none says it.
 pub(crate) fn connack_code(reason: ReasonCode, version: Version) -> ReasonCode {
     if version >= Version::V5 {

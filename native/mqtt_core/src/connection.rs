@@ -1,7 +1,7 @@
 //! The state machine of a connection.
 
 use crate::aliases::{ChosenAliases, SetAliases};
-use crate::config::{Config, Features, Peer};
+use crate::config::{Config, Features, Peer, ack_code};
 use crate::{Close, Event, Millis, Received, Session, Violation};
 use bytes::BufMut;
 use core::fmt;
@@ -350,7 +350,7 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<(), CommandError> {
-        let mut codes = codes.to_vec();
+        let mut codes = ack_codes(codes, PacketType::Suback);
         self.subscribed(packet_id, &mut codes, session);
         if self.version() < Version::V5 {
             // [MQTT-3.9.3-2]
@@ -376,14 +376,15 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<(), CommandError> {
-        let sent = if self.version() >= Version::V5 { codes } else { &[] };
+        let codes = ack_codes(codes, PacketType::Unsuback);
+        let sent = if self.version() >= Version::V5 { codes.as_slice() } else { &[] };
         let unsuback = Suback { packet_id, properties: self.only_mqtt_5(properties), codes: sent };
         let packet = self.acknowledgement(unsuback.properties, |properties| {
             Packet::Unsuback(Suback { properties, ..unsuback })
         });
         self.check_fits(&packet)?;
         packet.encode(self.version(), output)?;
-        self.unsubscribed(packet_id, codes, session);
+        self.unsubscribed(packet_id, &codes, session);
         Ok(())
     }
 
@@ -436,6 +437,10 @@ impl Connection {
             deadline => Ok(deadline),
         }
     }
+}
+
+fn ack_codes(codes: &[u8], packet_type: PacketType) -> Vec<u8> {
+    codes.iter().map(|&code| ack_code(ReasonCode(code), packet_type).0).collect()
 }
 
 /// The properties without Reason String and User Property.

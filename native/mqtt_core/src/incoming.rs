@@ -1,11 +1,12 @@
 //! Messages from the client, and our acknowledgements (section 4.3).
 
+use crate::config::ack_code;
 use crate::connection::{CommandError, put_success};
 use crate::session::Received as ReceivedId;
 use crate::{Close, Connection, Event, Received, Session, Violation};
 use bytes::BufMut;
 use mqtt_codec::{
-    Ack, Packet, PacketType, Properties, Property, PropertyIdentifier, Publish, Qos, ReasonCode,
+    Ack, Packet, PacketId, PacketType, Properties, Property, PropertyIdentifier, Publish, Qos, ReasonCode,
     Version,
 };
 
@@ -108,6 +109,19 @@ impl Connection {
         }
     }
 
+    /// The same for a message of QoS 2 by its identifier, before it goes its way. Says no, and it must not, where another connection has
+    /// begun with the session, over which the client sends it again.
+    pub fn claim(&mut self, id: PacketId, session: &mut Session) -> bool {
+        let current = session.connections == self.number;
+        match session.received.get_mut(&id) {
+            Some(received @ (ReceivedId::Pending | ReceivedId::Secured)) if current => {
+                *received = ReceivedId::Secured;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Answers the first message of QoS 1 or 2 that is not answered yet: PUBACK or PUBREC. MQTT 5.0
     /// may refuse it with the reason; before, it is acknowledged all the same [MQTT-3.3.5-2].
     pub fn acknowledge(
@@ -121,6 +135,7 @@ impl Connection {
             return Err(CommandError::WrongState);
         };
         let exactly_once = qos == Qos::ExactlyOnce;
+        let reason = ack_code(reason, PacketType::Puback);
         if reason == ReasonCode::SUCCESS && properties.is_empty() {
             let packet_type = if exactly_once { PacketType::Pubrec } else { PacketType::Puback };
             put_success(packet_type, id, output);

@@ -24,6 +24,7 @@ use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::terms::name;
 use crate::{atoms, clock, flusher, terms};
+use mqtt_codec::PacketId;
 use mqtt_core as core;
 use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::net::SocketAddr;
@@ -313,6 +314,18 @@ fn connection_offer<'a>(env: Env<'a>, handle: Handle<'a>) -> (Vec<Term<'a>>, Vec
     }
     terms::consume_timeslice(env, size);
     (offered, lost)
+}
+
+/// Whether a message of QoS 2 of that packet identifier may go its way: not where another connection has the session. From then on the
+/// client's sending it again does not bring it again.
+#[rustler::nif]
+fn connection_claim(handle: Handle<'_>, packet_id: u16) -> bool {
+    let Ok(mut input) = handle.connection().input.lock() else { return false };
+    let InputSide { state, session, .. } = &mut *input;
+    let (Some(id), Some(mut session)) = (PacketId::new(packet_id), session.access()) else {
+        return false;
+    };
+    state.claim(id, &mut session)
 }
 
 /// What a fed connection has to write. An owner that waits for that is told so by a message.

@@ -83,6 +83,15 @@ defmodule MQTT.Broker.HandlerTest do
       def authorize_subscribe(_client, _filter, _options, answer), do: answer
     end
 
+    test "may give any reason, also where the specification has another [MQTT-3.9.3-2]" do
+      {_, port} = broker(handler: {Wrong, {:error, :message_rate_too_high}})
+      client = V5.connected(port, "in")
+      send_bytes(client, V5.subscribe(1, [{"a", 0}]))
+      assert {:suback, 1, [0x80], _} = V5.recv_packet(client)
+      for qos <- 1..2, do: assert(V5.publish_fully(client, "a", qos, "x") == 0x80)
+      assert_open(client)
+    end
+
     @tag :capture_log
     test "is told when it answers with what is no answer" do
       for answer <- [false, {:ok, 3}, {:error, :whatever}] do
@@ -185,30 +194,74 @@ defmodule MQTT.Broker.HandlerTest do
     test "that takes long does not publish a message of QoS 2 twice [MQTT-4.3.3-12]" do
       {name, port} = broker(handler: {Waits, self()})
       :ok = Broker.subscribe(name, "t", %{qos: 2})
-
-      connect = fn ->
-        client = open(port)
-        send_bytes(client, V5.connect(0x00, ["client"], V5.expiry(60)))
-        assert_receive {{:connected, _}, pid}
-        send(pid, :go)
-        assert {:connack, _, 0, _} = V5.recv_packet(client)
-        client
-      end
-
-      send_bytes(connect.(), V5.publish(0x34, "t", 7, "once"))
+      send_bytes(waited_for(port), V5.publish(0x34, "t", 7, "once"))
       assert_receive {{:publish, "once"}, slow}
-      client = connect.()
+      client = waited_for(port)
       send_bytes(client, V5.publish(0x3C, "t", 7, "once"))
       assert_receive {{:publish, "once"}, pid}
       send(pid, :go)
       assert {:pubrec, 7, _, _} = V5.recv_packet(client)
-      ref = Process.monitor(slow)
+      goes_on(slow)
+      assert_once(name, ["once"])
+    end
+
+    test "that takes long does not lose one either, which the client sends later [MQTT-4.3.3-8]" do
+      {name, port} = broker(handler: {Waits, self()})
+      :ok = Broker.subscribe(name, "t", %{qos: 2})
+      send_bytes(waited_for(port), V5.publish(0x34, "t", 7, "once"))
+      assert_receive {{:publish, "once"}, slow}
+      client = waited_for(port)
+      goes_on(slow)
+      send_bytes(client, V5.publish(0x3C, "t", 7, "once"))
+      assert_receive {{:publish, "once"}, pid}
+      send(pid, :go)
+      assert {:pubrec, 7, _, _} = V5.recv_packet(client)
+      assert_once(name, ["once"])
+    end
+
+    test "that takes long does not have one come twice that is before it [MQTT-4.3.3-10]" do
+      {name, port} = broker(handler: {Waits, self()})
+      :ok = Broker.subscribe(name, "t", %{qos: 2})
+      messages = [V5.publish(0x34, "t", 1, "first"), V5.publish(0x34, "t", 2, "second")]
+      send_bytes(waited_for(port), messages)
+      assert_receive {{:publish, "first"}, slow}
       send(slow, :go)
-      assert_receive {:DOWN, ^ref, _, _, _}
-      assert_receive {:mqtt, ^name, %{payload: "once"}}
+      assert_receive {{:publish, "second"}, ^slow}
+      client = waited_for(port)
+      send_bytes(client, V5.publish(0x3C, "t", 1, "first"))
+      assert {:pubrec, 1, _, _} = V5.recv_packet(client)
+      send_bytes(client, V5.publish(0x3C, "t", 2, "second"))
+      assert_receive {{:publish, "second"}, pid}
+      send(pid, :go)
+      assert {:pubrec, 2, _, _} = V5.recv_packet(client)
+      goes_on(slow)
+      assert_once(name, ["first", "second"])
+    end
+
+    # A client with a session, which its handler has let in.
+    defp waited_for(port) do
+      client = open(port)
+      send_bytes(client, V5.connect(0x00, ["client"], V5.expiry(60)))
+      assert_receive {{:connected, _}, pid}
+      send(pid, :go)
+      assert {:connack, _, 0, _} = V5.recv_packet(client)
+      client
+    end
+
+    defp goes_on(slow) do
+      monitor = Process.monitor(slow)
+      send(slow, :go)
+      assert_receive {:DOWN, ^monitor, _, _, _}
+    end
+
+    # Nothing else has been published.
+    defp assert_once(name, payloads) do
       Broker.publish(name, "t", "behind")
-      assert_receive {:mqtt, ^name, %{payload: "behind"}}
-      refute_received {:mqtt, ^name, %{payload: "once"}}
+
+      for payload <- payloads ++ ["behind"] do
+        assert_receive {:mqtt, ^name, message}
+        assert message.payload == payload
+      end
     end
 
     defmodule Listens do
