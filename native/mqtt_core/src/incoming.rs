@@ -6,8 +6,8 @@ use crate::session::Received as ReceivedId;
 use crate::{Close, Connection, Event, Received, Session, Violation};
 use bytes::BufMut;
 use mqtt_codec::{
-    Ack, Packet, PacketId, PacketType, Properties, Property, PropertyIdentifier, Publish, Qos, ReasonCode,
-    Version,
+    Ack, Packet, PacketId, PacketType, Properties, Property, PropertyIdentifier, Publish, Qos,
+    ReasonCode, Version,
 };
 
 impl Connection {

@@ -133,7 +133,8 @@ impl Left {
             sender.charge(WORK);
             // [MQTT-3.3.2-5]
             if !message.has_expired(sender.now()) {
-                self.routed = self.hub.tables().pass_on(message);
+                let routed = self.hub.tables().pass_on(message);
+                self.routed = routed.map(|routed| routed.at(&self.hub));
             }
         }
     }
@@ -150,6 +151,8 @@ pub(crate) struct Routed {
     /// The first of these that is not done.
     next: usize,
     rest: Option<Box<Rest>>,
+    /// Where another member of a group is found, if the session of the chosen one has ended meanwhile.
+    hub: Option<Arc<Hub>>,
     /// What it took to find them, until the call counts it that begins to deliver.
     work: usize,
     /// Whether its publisher is told the reason, when these are done.
@@ -222,7 +225,13 @@ impl Routed {
     fn of(message: Option<Message>, deliveries: Vec<To>, is_answered: bool) -> Self {
         let reason = ReasonCode::SUCCESS;
         let count = deliveries.len();
-        Self { message, count, deliveries, next: 0, rest: None, work: 0, is_answered, reason }
+        let (rest, hub) = (None, None);
+        Self { message, count, deliveries, next: 0, rest, hub, work: 0, is_answered, reason }
+    }
+
+    /// Has other members of groups be found there.
+    pub(crate) fn at(self, hub: &Arc<Hub>) -> Self {
+        Self { hub: Some(hub.clone()), ..self }
     }
 
     /// Has it go to more.
@@ -283,7 +292,11 @@ impl Routed {
                     properties = other;
                     publish.properties = properties.as_properties();
                 }
-                to.deliver(&Sent::Alone(&publish), || Message::new(&publish, 0, now), sender);
+                let keep = || Message::new(&publish, 0, now);
+                if !to.deliver(&Sent::Alone(&publish), keep, sender) {
+                    let other = other_member(self.hub.as_ref(), to, message);
+                    self.deliveries.extend(other);
+                }
                 continue;
             }
             let class = 2 * to.qos as usize + usize::from(to.retain);
@@ -293,10 +306,18 @@ impl Routed {
             }
             if let Some(broadcast) = place {
                 let keep = || message.granted(to.qos, to.retain);
-                to.deliver(&Sent::Shared(broadcast), keep, sender);
+                if !to.deliver(&Sent::Shared(broadcast), keep, sender) {
+                    let other = other_member(self.hub.as_ref(), to, message);
+                    self.deliveries.extend(other);
+                }
             }
         }
     }
+}
+
+/// Another member of the group, instead of one whose session has ended since it was chosen.
+fn other_member(hub: Option<&Arc<Hub>>, to: &To, message: &Message) -> Option<To> {
+    hub?.tables().choose(to.group?, &message.publish())
 }
 
 /// How often a connection may have ended between finding it and sending to it.
@@ -322,18 +343,20 @@ impl To {
         }
     }
 
-    /// Sends a message to the session's connection, or has the session keep it; or to a process.
+    /// Sends a message to the session's connection, or has the session keep it; or to a process. Says whether the session is still the
+    /// one that it was for.
     fn deliver(
         &self,
         sent: &Sent<'_, '_>,
         keep: impl FnOnce() -> Message,
         sender: &mut Sender<'_>,
-    ) {
+    ) -> bool {
         let session = match &self.receiver {
             Receiver::Session(session) => session,
             Receiver::Local(local) => {
                 sender.charge(broadcast::cost(sent.payload().len()));
-                return local.send(&keep(), sender);
+                local.send(&keep(), sender);
+                return true;
             }
         };
         sender.charge(broadcast::COST);
@@ -341,23 +364,25 @@ impl To {
             let connection = {
                 let shared = lock(session);
                 if session.life() != self.life {
-                    return;
+                    return false;
                 }
                 shared.connection()
             };
             let Some(connection) = connection else { break };
             if sender.send(&connection, sent, self.group) != Err(atoms::not_connected()) {
-                return;
+                return true;
             }
         }
         // A connection that ends may still have the session.
         if self.qos > Qos::AtMostOnce {
             let message = keep().of_group(self.group);
             let mut shared = lock(session);
-            if session.life() == self.life {
-                shared.keep(message, sender.now(), sender.env());
+            if session.life() != self.life {
+                return false;
             }
+            shared.keep(message, sender.now(), sender.env());
         }
+        true
     }
 }
 

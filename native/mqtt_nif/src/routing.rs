@@ -219,8 +219,9 @@ impl Hub {
                 return None;
             }
             shared.subscriber = None;
-            session.begin_anew();
             let count = self.tables_mut().remove(id);
+            // What it was chosen for before is not for it any more.
+            session.begin_anew();
             shared.end(sender.env());
             (count, shared.session().take_of_groups())
         };
@@ -298,12 +299,13 @@ impl Hub {
         let mut message = publish.retain.then(|| copy(publish, now));
         let retained =
             message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
-        let (deliveries, rest, work) = MATCHES.with_borrow_mut(|matches| {
+        let (deliveries, rest, work, grouped) = MATCHES.with_borrow_mut(|matches| {
             tables.router.matches(publish.topic, publisher, matches);
             let (work, count) = (matches.work(), matches.len());
             let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
             let deliveries = tables.deliveries(matches, publish, key);
             let left = count.min(LOOKED_UP)..count;
+            let grouped = !matches.groups().is_empty();
             let groups = matches.groups().get(LOOKED_UP - left.start..).unwrap_or_default();
             let groups = groups.to_vec();
             let rest = (!left.is_empty() || !groups.is_empty()).then(|| {
@@ -314,7 +316,7 @@ impl Hub {
                     tables.joined(),
                 )
             });
-            (deliveries, rest, work)
+            (deliveries, rest, work, grouped)
         });
         if deliveries.is_empty() && rest.is_none() {
             let reason = if retained {
@@ -327,7 +329,8 @@ impl Hub {
         // Most that nobody gets are not copied.
         let message = message.take().unwrap_or_else(|| copy(publish, now));
         let is_answered = publish.qos > Qos::AtMostOnce;
-        Routed::to(message, deliveries, is_answered).and(rest).found_by(work)
+        let routed = Routed::to(message, deliveries, is_answered).and(rest).found_by(work);
+        if grouped { routed.at(self) } else { routed }
     }
 
     /// Says whether there is room.

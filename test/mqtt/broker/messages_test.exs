@@ -227,6 +227,30 @@ defmodule MQTT.Broker.MessagesTest do
       assert {0x32, "t", 1, ^message} = V4.recv_publish(hd(clients))
     end
 
+    test "for a group go to another member when the session ends that was chosen [MQTT-4.5.0-1]" do
+      {name, port} = broker()
+      router = Broker.Context.get!(name).router
+      client = V4.subscribed(V4.connected(port, "client"), [{"t", 1}])
+      {one, other} = {Session.new(), Session.new()}
+      group = "$share/g/t"
+
+      for session <- [one, other],
+          do: {:new, _} = Router.subscribe(router, session, group, qos: 1)
+
+      # A call writes it to the client; the members take turns.
+      left =
+        for _ <- 1..2 do
+          message = :binary.copy("x", 600_000)
+          {:more, remaining} = Native.router_publish(router, nil, "t", message, %{qos: 1})
+          remaining
+        end
+
+      1 = Router.leave(router, one)
+      for remaining <- left, do: assert({:ok, 0, 2} = continue(remaining))
+      assert %{queued: 2} = Session.info(other)
+      for id <- 1..2, do: assert({0x32, "t", ^id, _} = V4.recv_publish(client))
+    end
+
     defp continue(remaining) do
       with {:more, remaining} <- Native.router_continue(remaining), do: continue(remaining)
     end

@@ -7,6 +7,7 @@ use crate::session::SharedSession;
 use mqtt_codec::Publish;
 use mqtt_core::Message;
 use mqtt_core::router::{Found, GroupId, Match, Matches, Router, Strategy, SubscriberId};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -127,9 +128,13 @@ impl Tables {
 
     /// A message that came through a group, for another member.
     pub(crate) fn pass_on(&self, message: Message) -> Option<Routed> {
-        let group = GroupId::from_number(message.group()?);
-        let to = self.to_group(group, 0, &message.publish())?;
+        let to = self.choose(message.group()?, &message.publish())?;
         Some(Routed::to(message, vec![to], false))
+    }
+
+    /// A member of a group of that number.
+    pub(crate) fn choose(&self, group: NonZeroU64, publish: &Publish<'_>) -> Option<To> {
+        self.to_group(GroupId::from_number(group), 0, publish)
     }
 
     /// The member of a group that a message goes to.
