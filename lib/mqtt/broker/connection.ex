@@ -170,11 +170,11 @@ defmodule MQTT.Broker.Connection do
 
       {subscribed, cursor} ->
         event({:subscribed, filter, options}, s)
-        s = forget_retained(filter, s)
 
         if retained?(filter, options, subscribed),
-          do: {:ok, options.qos, send_retained(filter, options, cursor, s)},
-          else: {:ok, options.qos, s}
+          do:
+            {:ok, options.qos, send_retained(filter, options, cursor, forget_retained(filter, s))},
+          else: {:ok, options.qos, go_on_with_retained(filter, options, s)}
     end
   end
 
@@ -198,6 +198,15 @@ defmodule MQTT.Broker.Connection do
   defp send_retained(filter, options, cursor, s) do
     unless s.retained_due, do: send_more(@retry)
     %{s | retained: s.retained ++ [{filter, options, cursor}], retained_due: true}
+  end
+
+  # What the subscription before was to get goes on, as the new one has it.
+  defp go_on_with_retained(filter, options, s) do
+    retained =
+      for {before, _options, cursor} = entry <- s.retained,
+          do: if(before == filter, do: {filter, options, cursor}, else: entry)
+
+    %{s | retained: retained}
   end
 
   defp forget_retained(filter, s),

@@ -43,6 +43,29 @@ defmodule MQTT.Broker.RetainedTest do
       assert {:publish, 0x31, "t", nil, "kept", []} = V5.recv_packet(client)
     end
 
+    test "that were to be sent are, though the subscription is replaced by one that asks for none [MQTT-3.3.1-10]" do
+      {name, port} = broker()
+      for n <- 1..300, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      client = V5.connected(port, "client")
+      send_bytes(client, [V5.subscribe(1, [{"t/#", 0}]), V5.subscribe(2, [{"t/#", 0x21}])])
+      assert {:suback, 1, [0], _} = V5.recv_packet(client)
+
+      # The other SUBACK is somewhere among them.
+      packets =
+        for _ <- 1..301 do
+          packet = V5.recv_packet(client)
+
+          with {:publish, _, _, id, _, _} when id != nil <- packet,
+               do: send_bytes(client, <<0x40, 2, id::16>>)
+
+          packet
+        end
+
+      assert [{:suback, 2, [1], _}] = for({:suback, _, _, _} = suback <- packets, do: suback)
+      payloads = for {:publish, _, _, _, payload, _} <- packets, do: payload
+      assert payloads |> Enum.map(&String.to_integer/1) |> Enum.sort() == Enum.to_list(1..300)
+    end
+
     test "are not sent any more behind UNSUBACK" do
       {name, port} = broker(max_session_messages: 10)
       for n <- 1..100, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
