@@ -81,6 +81,23 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
     assert said_until_exit(program) == []
   end
 
+  test "goes on in a shell" do
+    command = {System.find_executable("iex"), ~w(-S mix mqtt.server --port 0)}
+    {program, address} = Program.start(command, ~r/^Listening on (\S+:\d+)\. /, @soon)
+    on_exit(fn -> System.cmd("kill", ["-KILL", "#{program.os_pid}"], stderr_to_stdout: true) end)
+    # What the shell is asked comes behind the task, whose process has ended then.
+    Port.command(
+      program.port,
+      "IO.puts(\"\\nlistens \#{length MQTT.Broker.listeners(MQTT.Broker)}\")\n"
+    )
+
+    assert Program.await(program, ~r/^listens (1)$/, @soon)
+    [_, port] = String.split(address, ":")
+    V5.connected(String.to_integer(port), "client")
+    Program.signal(program, "TERM")
+    _ = Program.lines(program)
+  end
+
   test "says what its options are" do
     Mix.shell(Mix.Shell.Process)
     on_exit(fn -> Mix.shell(Mix.Shell.IO) end)

@@ -140,6 +140,25 @@ defmodule MQTT.WillTest do
     close(client)
   end
 
+  test "the will waits also where the application began after the connection" do
+    session = MQTT.Session.new()
+    init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end
+    {port, opts} = served(:tcp, %{init: init})
+    will = %{topic: "will", payload: "", properties: %{will_delay_interval: 1}}
+    properties = %{session_expiry_interval: 60}
+    {client, _} = connect_5(port, opts, will: will, properties: properties, clean_start: false)
+    assert_receive {:init, pid, _}
+    # As then, nobody knows of the connection.
+    guard = Process.whereis(MQTT.Server.Will.Guard)
+    monitor = Process.monitor(guard)
+    true = :ets.delete(MQTT.Server.Will.Guard, pid)
+    Process.exit(guard, :kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}
+    MQTT.Test.Brokers.eventually(fn -> Process.whereis(MQTT.Server.Will.Guard) end)
+    close(client)
+    assert_receive {:handle_publish, ["will", "", _]}, 5_000
+  end
+
   test "a connection that is taken over leaves its will, unless that was to wait" do
     session = MQTT.Session.new()
     init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end

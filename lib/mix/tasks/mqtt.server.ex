@@ -62,7 +62,8 @@ defmodule Mix.Tasks.Mqtt.Server do
       Mix.shell().info("Only clients of this machine are let in, without --users or --anonymous.")
     end
 
-    unless iex?(), do: await(broker)
+    # The shell ends this process.
+    if iex?(), do: Process.unlink(broker), else: await(broker)
   end
 
   defp parse(arguments) do

@@ -76,7 +76,8 @@ defmodule MQTT.Server.Will do
         end
 
       _seconds ->
-        Guard.put(will, module, state)
+        # Again: the guard may be a younger one than the connection.
+        Guard.watch(will, module, state)
         state
     end
   end

@@ -23,15 +23,8 @@ defmodule MQTT.Server.Will.Guard do
   @doc "Watches the connection of the calling process, and publishes its will when it has ended, unless it calls `leave/0`."
   @spec watch(Will.t(), module, state :: term) :: :ok
   def watch(will, module, state) do
-    put(will, module, state)
-    GenServer.cast(__MODULE__, {:watch, self()})
-  end
-
-  @doc "What is to be published now, when the calling process is watched already."
-  @spec put(Will.t(), module, state :: term) :: :ok
-  def put(will, module, state) do
     _ = if there?(), do: :ets.insert(@table, {self(), will, Session.current(), module, state})
-    :ok
+    GenServer.cast(__MODULE__, {:watch, self()})
   end
 
   @doc "The calling process has seen to its will itself, or has none any more."
