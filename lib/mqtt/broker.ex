@@ -185,7 +185,8 @@ defmodule MQTT.Broker do
 
   @doc """
   Reads the password file and the ACL file again, and says `:ok`, or `{:error, sentence}` if one of them is wrong: then what was read before goes on to count. Clients
-  that are connected may do what they might until they connect again, see `disconnect/3`.
+  that are connected may do what they might until they connect again, see `disconnect/3`; then the subscriptions of their sessions end that
+  they may not have any more, and what has waited of them is dropped.
   """
   @spec reload(t) :: :ok | {:error, String.t()}
   def reload(broker), do: broker |> Context.get!() |> Sessions.reload()

@@ -324,6 +324,30 @@ impl Session {
         taken
     }
 
+    /// Removes the subscriptions to filters that the client may not have any more, and if there are some, what waits to topics that it may
+    /// not subscribe to. Gives these filters, and the messages that another member of a group may get.
+    pub fn revoke(&mut self, may: impl Fn(&str) -> bool) -> (Vec<String>, Vec<Message>) {
+        let filters = self.subscriptions().map(|(filter, _)| filter);
+        let revoked: Vec<String> = filters.filter(|filter| !may(filter)).map(Into::into).collect();
+        if revoked.is_empty() {
+            return (revoked, Vec::new());
+        }
+        for filter in &revoked {
+            self.unsubscribe(filter);
+        }
+        let mut of_groups = Vec::new();
+        for message in self.waiting.take(|message| !may(message.publish().topic)) {
+            self.bytes -= message.size();
+            if message.group.is_some() {
+                of_groups.push(message);
+            } else {
+                self.lose(message, Dropped::NotAuthorized);
+            }
+        }
+        self.others_wait();
+        (revoked, of_groups)
+    }
+
     /// What has become of a message with a reference, the earliest first.
     pub fn next_delivery(&mut self) -> Option<(u64, Delivery)> {
         self.deliveries.pop_front()

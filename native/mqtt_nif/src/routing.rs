@@ -229,6 +229,28 @@ impl Hub {
         Some(count)
     }
 
+    /// Removes the subscriptions of a session that the rules do not allow any more, with what waits of them, and says how many they were.
+    pub(crate) fn revoke(
+        self: &Arc<Self>,
+        session: &SharedSession,
+        rules: &Rules,
+        sender: &mut Sender<'_>,
+    ) -> usize {
+        let (count, messages) = {
+            let mut shared = lock(session);
+            let Some(id) = self.known(&shared) else { return 0 };
+            let (filters, messages) = shared.session().revoke(|filter| rules.may_subscribe(filter));
+            let router = &mut self.tables_mut().router;
+            for filter in &filters {
+                router.unsubscribe(filter, true, id);
+                router.unsubscribe(filter, false, id);
+            }
+            (filters.len(), messages)
+        };
+        self.pass_on(messages, sender);
+        count
+    }
+
     /// What came through groups goes to other members.
     pub(crate) fn pass_on(self: &Arc<Self>, messages: Vec<Message>, sender: &mut Sender<'_>) {
         let mut left = Left::new(self.clone(), messages);

@@ -6,7 +6,7 @@ defmodule MQTT.Broker.ClientsTest do
   doctest MQTT.Router
   doctest MQTT.Broker.ACL
 
-  alias MQTT.{Broker, Message}
+  alias MQTT.{Broker, Message, Router, Session}
   alias MQTT.Test.{BrokerRules, V4, V5}
 
   describe "clients" do
@@ -51,6 +51,35 @@ defmodule MQTT.Broker.ClientsTest do
       assert {client, {:connack, 0, 0, _}} = V5.try_connect(port, connect)
       send_bytes(client, V5.subscribe(1, [{"a", 0}, {"b", 0}]))
       assert {:suback, 1, [0x87, 0], _} = V5.recv_packet(client)
+    end
+
+    test "lose what they have subscribed to when they come back and may not any more" do
+      acl = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(acl) end)
+      File.write!(acl, "topic a/#\ntopic b\n")
+      {name, port} = broker(acl_file: acl)
+      client = V5.with_session(port, "client")
+      filters = [{"a/#", 1}, {"a/1", 1}, {"b", 1}, {"$share/g/a/2", 1}]
+      V5.subscribed(client, filters)
+      close(client)
+      gone(name, "client")
+      member = Session.new()
+
+      {:new, _} =
+        Router.subscribe(Broker.Context.get!(name).router, member, "$share/g/a/2", qos: 1)
+
+      for topic <- ["a/1", "b", "a/2", "a/2"], do: Broker.publish(name, topic, topic, qos: 1)
+      File.write!(acl, "topic b\ntopic write a/#\n")
+      :ok = Broker.reload(name)
+      client = V5.resumed(port, "client")
+      assert {:publish, 0x32, "b", id, "b", []} = V5.recv_packet(client)
+      send_bytes(client, <<0x40, 2, id::16>>)
+      Broker.publish(name, "a/1", "x", qos: 1)
+      assert [{"b", _}] = Broker.subscriptions(name, "client")
+      # All of the group's go to the other member.
+      assert %{queued: 2} = Session.info(member)
+      assert %{session: %{queued: 0}} = Broker.info(name, "client")
+      assert_open(client)
     end
 
     test "may do what the ACL file says, by a handler or natively" do

@@ -4,7 +4,7 @@ defmodule MQTT.Broker.Connection.Entering do
 
   import MQTT.Broker.Connection.Hooks
 
-  alias MQTT.Session
+  alias MQTT.{Native, Session}
   alias MQTT.Broker.{ACL, Connection, Context, Passwords, Sessions}
   alias MQTT.Server.Accepting
 
@@ -68,6 +68,7 @@ defmodule MQTT.Broker.Connection.Entering do
     case Sessions.open(context, client.client_id, client[:username], info(client)) do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
+        if age == :old and s.rules, do: Native.router_revoke(context.router, session, s.rules)
         event({:connected, connected(age, session, client)}, s)
         accepted(context, s)
 
