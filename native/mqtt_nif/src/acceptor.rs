@@ -53,7 +53,7 @@ fn enter(shared: &Arc<Shared>, fd: OwnedFd, peer: SocketAddr) {
         return;
     };
     shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-    let socket = Arc::new(Socket::accepted(fd, Box::new(slot)));
+    let socket = Arc::new(Socket::accepted(fd, Arc::new(slot)));
     let mut greeting = Greeting { shared: shared.clone(), socket, peer, received: Vec::new() };
     // Under load most have sent their CONNECT by now, and cost no task.
     match greeting.read() {

@@ -133,8 +133,8 @@ impl Connection {
         if let (Some(ticket), Some(socket)) = (ticket, &socket) {
             poller::forget(ticket, socket);
         }
-        drop(socket);
-        routing.go_on();
+        let slot = socket.and_then(|socket| socket.slot());
+        routing.go_on(slot);
         true
     }
 

@@ -5,6 +5,7 @@ use crate::atoms;
 use crate::broadcast::{self, MAX_COST, Sender, Sent};
 use crate::routing::{Hub, LOOKED_UP, Receiver};
 use crate::session::lock;
+use crate::socket::Slot;
 use crate::{clock, runtime};
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
 use mqtt_core::router::{Found, GroupId, Match};
@@ -13,7 +14,7 @@ use rustler::OwnedEnv;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::yield_now;
 
 /// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
@@ -67,22 +68,18 @@ impl Routing {
     }
 
     /// Goes on without the connection that it came by: nobody is answered, and what is under way
-    /// reaches all the same.
-    pub(crate) fn go_on(mut self) {
+    /// reaches all the same. The client's place is taken until then, as it would be if the connection were still there: otherwise one that connects
+    /// again and again could have as much under way as it likes.
+    pub(crate) fn go_on(self, slot: Option<Slot>) {
         if self.is_empty() {
             return;
         }
-        // Without a runtime it is lost, as is the virtual machine then.
-        let _ = runtime::spawn(async move {
-            while !self.is_empty() {
-                OwnedEnv::new().run(|env| {
-                    let mut sender = Sender::new(env, clock::now());
-                    let _ = self.deliver(&mut sender);
-                    sender.restart();
-                });
-                yield_now().await;
-            }
-        });
+        let mut orphans = orphans();
+        orphans.waiting.push_back((self, slot));
+        if !std::mem::replace(&mut orphans.served, true) {
+            // Without a runtime it is lost, as is the virtual machine then.
+            let _ = runtime::spawn(serve_orphans());
+        }
     }
 
     /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
@@ -102,6 +99,40 @@ impl Routing {
             self.messages.pop_front();
         }
         answers
+    }
+}
+
+/// What goes on without its connection, the oldest first. One task sees to all of them, so that whatever else the runtime's thread has to do waits
+/// for one call at most.
+struct Orphans {
+    waiting: VecDeque<(Routing, Option<Slot>)>,
+    served: bool,
+}
+
+static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans { waiting: VecDeque::new(), served: false });
+
+/// Nothing is called under this lock.
+fn orphans() -> MutexGuard<'static, Orphans> {
+    ORPHANS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve_orphans() {
+    loop {
+        let next = {
+            let mut orphans = orphans();
+            let next = orphans.waiting.pop_front();
+            orphans.served = next.is_some();
+            next
+        };
+        let Some((mut routing, _slot)) = next else { return };
+        while !routing.is_empty() {
+            OwnedEnv::new().run(|env| {
+                let mut sender = Sender::new(env, clock::now());
+                let _ = routing.deliver(&mut sender);
+                sender.restart();
+            });
+            yield_now().await;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::Arc;
 
 /// Slices that one system call takes.
 const MAX_SLICES: usize = 64;
@@ -19,15 +20,18 @@ pub(crate) struct Socket {
     /// Whether somebody else has it open as well, so that closing it here ends nothing.
     shared: bool,
     /// What the listener gets back when the socket closes.
-    _slot: Option<Box<dyn Send + Sync>>,
+    slot: Option<Slot>,
 }
+
+/// A place of a listener.
+pub(crate) type Slot = Arc<dyn Send + Sync>;
 
 impl Socket {
     /// Takes a socket that was accepted from one that was [prepared](Self::prepare_listening), and a slot
     /// that is given back when it closes.
-    pub(crate) fn accepted(fd: OwnedFd, slot: Box<dyn Send + Sync>) -> Self {
+    pub(crate) fn accepted(fd: OwnedFd, slot: Slot) -> Self {
         DESCRIPTORS.add(1);
-        Self { fd, shared: false, _slot: Some(slot) }
+        Self { fd, shared: false, slot: Some(slot) }
     }
 
     /// What the sockets inherit that a listening one accepts, and that they are accepted with their first
@@ -44,7 +48,7 @@ impl Socket {
         DESCRIPTORS.add(1);
         let _ = sockopt::set_tcp_nodelay(&fd, true);
         let _ = sockopt::set_socket_linger(&fd, None);
-        Ok(Self { fd, shared: true, _slot: None })
+        Ok(Self { fd, shared: true, slot: None })
     }
 
     /// Reads into both slices, the first one first; 0 is the end.
@@ -67,6 +71,11 @@ impl Socket {
         let slices = slices.get(..MAX_SLICES).unwrap_or(slices);
         let mut control = SendAncillaryBuffer::default();
         Ok(retry_on_intr(|| rustix::net::sendmsg(&self.fd, slices, &mut control, flags))?)
+    }
+
+    /// The place of the listener, which is taken as long as somebody has this.
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        self.slot.clone()
     }
 
     /// Bytes that have come and were not read.

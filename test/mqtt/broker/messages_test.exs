@@ -251,6 +251,33 @@ defmodule MQTT.Broker.MessagesTest do
       for id <- 1..2, do: assert({0x32, "t", ^id, _} = V4.recv_publish(client))
     end
 
+    test "of a client that takes itself over reach all once, and its places are free again" do
+      {name, port} = broker()
+      router = Broker.Context.get!(name).router
+      sessions = for _ <- 1..2_000, do: Session.new()
+      for session <- sessions, do: {:new, _} = Router.subscribe(router, session, "t", qos: 1)
+      reader = V4.subscribed(V4.connected(port, "reader"), [{"t", 1}])
+
+      for n <- 1..10 do
+        client = V4.connected(port, "client")
+        send_bytes(client, V4.publish(0x32, "t", 1, "#{n}"))
+        # It has been read by then.
+        send_bytes(client, <<0xC0, 0>>)
+        if rem(n, 2) == 0, do: recv(client)
+      end
+
+      # Those that were read.
+      eventually(fn -> Enum.all?(sessions, &(Session.info(&1).queued >= 5)) end)
+      [queued] = sessions |> Enum.map(&Session.info(&1).queued) |> Enum.uniq()
+
+      numbers =
+        for _ <- 1..queued, do: reader |> V4.recv_publish() |> elem(3) |> String.to_integer()
+
+      assert numbers == Enum.uniq(numbers)
+      # That of the reader, and its last one.
+      eventually(fn -> match?([%{connections: 2}], Broker.listeners(name)) end)
+    end
+
     defp continue(remaining) do
       with {:more, remaining} <- Native.router_continue(remaining), do: continue(remaining)
     end

@@ -90,8 +90,9 @@ fn receive<'a>(
     let Some(mut session) = side.session.access() else {
         // What the client publishes over the next connection comes behind it as far as can be.
         let routing = std::mem::take(&mut side.routing);
+        let slot = side.socket.as_ref().and_then(|socket| socket.slot());
         drop(input);
-        routing.go_on();
+        routing.go_on(slot);
         return close(env, atoms::session_taken_over());
     };
     for reason in answers {
