@@ -62,6 +62,7 @@ defmodule MQTT.Native do
   def local_subscribe(_local, _filter, _options), do: :erlang.nif_error(:not_loaded)
   def local_unsubscribe(_local, _filter), do: :erlang.nif_error(:not_loaded)
   def local_done(_local), do: :erlang.nif_error(:not_loaded)
+  def local_backlog(_local, _messages), do: :erlang.nif_error(:not_loaded)
   def local_dropped(_local), do: :erlang.nif_error(:not_loaded)
   def acl_parse(_text), do: :erlang.nif_error(:not_loaded)
   def acl_client(_acl, _client_id, _user), do: :erlang.nif_error(:not_loaded)

@@ -8,8 +8,12 @@ defmodule MQTT.Broker.Local do
   alias MQTT.{Message, Native, Router}
   alias MQTT.Broker.Context
 
+  # From so many messages in its mailbox on a process is busy, and is looked at again, in milliseconds: of a shared subscription others get more.
+  @busy 16
+  @look_again 50
+
   @enforce_keys [:context, :process, :local, :limit]
-  defstruct @enforce_keys ++ [dropped: 0]
+  defstruct @enforce_keys ++ [dropped: 0, busy: false]
 
   @spec start({Context.t(), pid, pos_integer, pid}) :: GenServer.on_start()
   def start(arguments), do: GenServer.start(__MODULE__, arguments)
@@ -63,16 +67,39 @@ defmodule MQTT.Broker.Local do
     {:noreply, s}
   end
 
+  def handle_info(:look, s) do
+    length = waiting(s)
+    _ = length < @busy && Native.local_backlog(s.local, 0)
+    {:noreply, look(length, %{s | busy: false})}
+  end
+
   def handle_info({:DOWN, _, _, _, _}, s), do: {:stop, :normal, s}
 
   defp forward(message, s) do
-    case Process.info(s.process, :message_queue_len) do
-      {:message_queue_len, length} when length < s.limit ->
-        send(s.process, {:mqtt, s.context.name, message})
-        s
+    length = waiting(s)
+    s = look(length, s)
 
-      _ ->
-        %{s | dropped: s.dropped + 1}
+    if length < s.limit do
+      send(s.process, {:mqtt, s.context.name, message})
+      s
+    else
+      %{s | dropped: s.dropped + 1}
     end
   end
+
+  # In its mailbox; of one that has ended as many as may.
+  defp waiting(s) do
+    case Process.info(s.process, :message_queue_len) do
+      {:message_queue_len, length} -> length
+      nil -> s.limit
+    end
+  end
+
+  defp look(length, s) when length >= @busy do
+    _ = Native.local_backlog(s.local, length)
+    _ = s.busy || Process.send_after(self(), :look, @look_again)
+    %{s | busy: true}
+  end
+
+  defp look(_length, s), do: s
 end

@@ -9,7 +9,7 @@ use crate::router::{RouterResource, answer, check, message_term, subscription};
 use crate::routing::Hub;
 use mqtt_core::Message;
 use mqtt_core::router::SubscriberId;
-use rustler::{Env, LocalPid, NifResult, Resource, ResourceArc, Term};
+use rustler::{Atom, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +18,9 @@ pub(crate) struct Local {
     process: LocalPid,
     limit: usize,
     /// Messages that it has not dealt with.
-    pub(crate) pending: AtomicUsize,
+    pending: AtomicUsize,
+    /// What waited in the subscriber's mailbox when it was looked at last.
+    backlog: AtomicUsize,
     dropped: AtomicUsize,
 }
 
@@ -39,6 +41,11 @@ impl Drop for LocalResource {
 }
 
 impl Local {
+    /// Messages that wait for the subscriber.
+    pub(crate) fn load(&self) -> usize {
+        self.pending.load(Ordering::Relaxed) + self.backlog.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn send(&self, message: &Message, sender: &Sender<'_>) {
         if self.pending.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.pending.fetch_sub(1, Ordering::Relaxed);
@@ -63,6 +70,7 @@ fn local_new(
         process: env.pid(),
         limit,
         pending: AtomicUsize::new(0),
+        backlog: AtomicUsize::new(0),
         dropped: AtomicUsize::new(0),
     });
     let hub = router.hub().clone();
@@ -94,6 +102,13 @@ fn local_unsubscribe(local: ResourceArc<LocalResource>, filter: &str) -> bool {
 #[rustler::nif]
 fn local_done(local: ResourceArc<LocalResource>) -> bool {
     local.local.pending.fetch_sub(1, Ordering::Relaxed) > 0
+}
+
+/// So many messages wait in the subscriber's mailbox.
+#[rustler::nif]
+fn local_backlog(local: ResourceArc<LocalResource>, messages: usize) -> Atom {
+    local.local.backlog.store(messages, Ordering::Relaxed);
+    atoms::ok()
 }
 
 /// How many messages it did not get.

@@ -48,6 +48,50 @@ defmodule MQTT.Broker.SharedTest do
       for _ <- 1..100, do: assert_receive(:publish)
     end
 
+    test "leave a process alone that does not get on, until it does" do
+      {name, _port} = broker()
+      test = self()
+
+      member = fn id ->
+        {:ok, pid} =
+          Task.start_link(fn ->
+            :ok = Broker.subscribe(name, "$share/g/t")
+            send(test, {:member, id})
+            take(test, id)
+          end)
+
+        assert_receive {:member, ^id}
+        pid
+      end
+
+      slow = member.(:slow)
+      true = :erlang.suspend_process(slow)
+      member.(:quick)
+      for n <- 1..200, do: publish_taken(name, n)
+      # As many as are no sign yet that it is slow, and those that it shares until then.
+      {:message_queue_len, waiting} = Process.info(slow, :message_queue_len)
+      assert waiting in 1..40
+      :erlang.resume_process(slow)
+      assert_receive {:taken, :slow}
+      eventually(fn -> Process.info(slow, :message_queue_len) == {:message_queue_len, 0} end)
+      # It is looked at again meanwhile.
+      eventually(fn ->
+        Broker.publish(name, "t", "x")
+        receive do: ({:taken, :slow} -> true), after: (0 -> false)
+      end)
+    end
+
+    defp take(test, id) do
+      receive do: ({:mqtt, _, _} -> send(test, {:taken, id}))
+      take(test, id)
+    end
+
+    # And until one of them had it, or it waits.
+    defp publish_taken(name, n) do
+      {:ok, :success, 1} = Broker.publish(name, "t", "#{n}")
+      receive do: ({:taken, :quick} -> :ok), after: (2 -> :ok)
+    end
+
     test "go to a member that is offline only when nobody is there" do
       {name, port} = broker()
       offline = V5.with_session(port, "offline")

@@ -9,7 +9,6 @@ use mqtt_core::Message;
 use mqtt_core::router::{Found, GroupId, Match, Matches, Router, Strategy, SubscriberId};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub(crate) struct Tables {
     pub(crate) router: Router,
@@ -141,7 +140,7 @@ impl Tables {
     fn to_group(&self, group: GroupId, key: u64, publish: &Publish<'_>) -> Option<To> {
         let load = |id: SubscriberId| match self.subscriber(id)? {
             Receiver::Session(session) => session.load(),
-            Receiver::Local(local) => Some(local.pending.load(Ordering::Relaxed)),
+            Receiver::Local(local) => Some(local.load()),
         };
         let chosen = self.router.choose(group, key, load)?;
         self.to(chosen, publish, Some(group))
