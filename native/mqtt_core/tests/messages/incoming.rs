@@ -211,10 +211,39 @@ fn a_reason_code_of_another_packet_is_not_sent_mqtt_3_4_2_1() {
     let mut server = Server::v5(&[]);
     server.message(QOS_1_V5);
     let (session, properties) = (&mut server.session, mqtt_codec::Properties::EMPTY);
-    let (reason, mut output) = (ReasonCode::SERVER_BUSY, Vec::new());
+    let (reason, mut output) = (ReasonCode::RE_AUTHENTICATE, Vec::new());
     let acknowledged = server.connection.acknowledge(reason, properties, session, &mut output);
     assert!(acknowledged.is_err() && output.is_empty());
-    assert_eq!(server.acknowledge(ReasonCode::SUCCESS, &[]), PUBACK);
+    // An error is told as one that it has.
+    assert_eq!(server.acknowledge(ReasonCode::SERVER_BUSY, &[]), [0x40, 3, 0, 7, 0x80]);
+    server.message(QOS_2_V5);
+    assert_eq!(server.acknowledge(ReasonCode::SERVER_BUSY, &[]), [0x50, 3, 0, 7, 0x80]);
+    // So it is over, and the identifier is free.
+    server.message(QOS_2_V5);
+}
+
+#[test]
+fn a_message_that_was_claimed_does_not_come_again_mqtt_4_3_3_10() {
+    let id = mqtt_codec::PacketId::new(7).unwrap();
+    let mut server = Server::v3();
+    assert!(!server.connection.claim(id, &mut server.session));
+    server.message(QOS_2);
+    assert!(server.connection.claim(id, &mut server.session));
+    assert!(server.connection.claim(id, &mut server.session));
+    let mut before = server.connection.clone();
+    server.reconnect(CONNECT, false);
+    assert_eq!(server.handled(QOS_2_AGAIN), PUBREC);
+    assert!(!before.claim(id, &mut server.session));
+
+    // One that was not claimed in time is the next connection's.
+    let mut server = Server::v3();
+    server.message(QOS_2);
+    let mut before = server.connection.clone();
+    server.reconnect(CONNECT, false);
+    assert!(!before.claim(id, &mut server.session));
+    server.message(QOS_2_AGAIN);
+    assert!(!before.claim(id, &mut server.session));
+    assert!(server.connection.claim(id, &mut server.session));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a session keeps of subscriptions.
 
-use crate::support::{CONNECT, Server, connect_5};
-use mqtt_codec::{PacketId, Properties, Qos};
+use crate::support::{CONNECT, Server, connect_5, message};
+use mqtt_codec::{PacketId, Properties, Publish, Qos};
 use mqtt_core::{Config, Connection, Session, SessionLimits};
 
 const SUBSCRIBE_A_B: &[u8] = &[0x82, 10, 0, 7, 0, 1, b'a', 2, 0, 1, b'b', 1];
@@ -49,6 +49,32 @@ fn what_was_granted_is_kept_mqtt_3_8_4_3() {
     assert_eq!(kept(&server), [("a", Qos::ExactlyOnce), ("b", Qos::AtMostOnce)]);
     server.reconnect(CONNECT, false);
     assert_eq!(kept(&server).len(), 2);
+}
+
+#[test]
+fn a_reason_code_of_another_packet_is_not_sent_mqtt_3_9_3_2() {
+    let mut server = keeping(&connect_5(&[]));
+    server.event(&[0x82, 11, 0, 7, 0, 0, 1, b'a', 2, 0, 1, b'b', 1]);
+    assert_eq!(suback(&mut server, 7, &[0x8A, 0x8F]), [0x90, 5, 0, 7, 0, 0x80, 0x8F]);
+    assert_eq!(kept(&server), []);
+    server.event(&[0xA2, 6, 0, 8, 0, 0, 1, b'a']);
+    assert_eq!(unsuback(&mut server, 8, &[0x96]), [0xB0, 4, 0, 8, 0, 0x80]);
+}
+
+#[test]
+fn what_is_revoked_goes_with_what_waits_of_it() {
+    let mut server = keeping(CONNECT);
+    server.event(SUBSCRIBE_A_B);
+    suback(&mut server, 7, &[1, 1]);
+    for topic in ["a", "b", "a"] {
+        server.enqueue(&Publish { topic, ..message(Qos::AtLeastOnce, b"") }, 0);
+    }
+    assert!(server.session.revoke(|_| true).0.is_empty());
+    let (revoked, of_groups) = server.session.revoke(|filter| filter != "a");
+    assert_eq!(revoked, ["a"]);
+    assert!(of_groups.is_empty());
+    assert_eq!(kept(&server), [("b", Qos::AtLeastOnce)]);
+    assert_eq!((server.session.waiting(), server.session.dropped()), (1, 2));
 }
 
 #[test]
