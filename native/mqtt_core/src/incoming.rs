@@ -135,12 +135,13 @@ impl Connection {
             return Err(CommandError::WrongState);
         };
         let exactly_once = qos == Qos::ExactlyOnce;
-        let reason = ack_code(reason, PacketType::Puback);
         if reason == ReasonCode::SUCCESS && properties.is_empty() {
             let packet_type = if exactly_once { PacketType::Pubrec } else { PacketType::Puback };
             put_success(packet_type, id, output);
         } else {
             let packet = if exactly_once { Packet::Pubrec } else { Packet::Puback };
+            // PUBREC has the same ones.
+            let reason = ack_code(reason, PacketType::Puback);
             self.put_ack(packet, Ack { packet_id: id, reason, properties }, output)?;
         }
         self.unanswered.pop_front();
