@@ -140,6 +140,43 @@ defmodule MQTT.WillTest do
     close(client)
   end
 
+  test "the first connection behind it counts, though there are more until it is found out" do
+    for {first, then, published?} <- [{false, true, false}, {true, false, true}] do
+      session = MQTT.Session.new()
+      test = self()
+
+      # The first connection is busy until it may go on.
+      handle_publish = fn
+        _topic, "wait", _opts, state ->
+          send(test, {:waits, self()})
+          receive do: (:go -> {:ok, state})
+
+        _topic, will, %{will: true}, state ->
+          send(test, {:will, will})
+          {:ok, state}
+      end
+
+      init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end
+      {port, opts} = served(:tcp, %{init: init, handle_publish: handle_publish})
+      will = %{topic: "will", payload: "gone", properties: %{will_delay_interval: 60}}
+      properties = %{session_expiry_interval: 60}
+      {client, _} = connect_5(port, opts, will: will, properties: properties, clean_start: false)
+      send_packet(client, %{type: :publish, topic: "t", payload: "wait"})
+      assert_receive {:waits, pid}
+
+      for clean <- [first, then],
+          do: connect_5(port, opts, properties: properties, clean_start: clean)
+
+      monitor = Process.monitor(pid)
+      send(pid, :go)
+      assert_receive {:DOWN, ^monitor, _, _, _}
+
+      if published?,
+        do: assert_receive({:will, "gone"}),
+        else: refute_receive({:will, _}, 50)
+    end
+  end
+
   test "the will waits also where the application began after the connection" do
     session = MQTT.Session.new()
     init = fn _params, state -> {:ok, state, [{:will, :auto}, {:session, session}]} end

@@ -86,6 +86,9 @@ impl Drop for Guard<'_> {
 #[rustler::resource_impl]
 impl Resource for SessionResource {}
 
+/// Of so many former connections it is known what came behind them.
+const FORMER: usize = 4;
+
 pub(crate) struct Shared {
     session: core::Session,
     /// The connection that has it.
@@ -98,8 +101,8 @@ pub(crate) struct Shared {
     told: bool,
     /// Who wants to know of the next connection.
     waiter: Option<LocalPid>,
-    /// Whether it began anew with the last one.
-    clean: bool,
+    /// The owners of those before, as many as may still be asked about, and whether it began anew, or ended, behind each.
+    former: Vec<(LocalPid, bool)>,
     /// Whether it has begun anew and its router has not been told, and what is left of shared subscriptions then.
     begun: bool,
     left: Vec<core::Message>,
@@ -187,13 +190,13 @@ impl SessionResource {
             shared.session.ask(ask);
             shared.left.extend(of_groups);
             shared.told = false;
-            shared.clean = clean;
             shared.begun |= clean;
             if clean {
                 self.0.begin_anew();
             }
             let attached =
                 Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
+            shared.follow(clean);
             shared.last = Some(env.pid());
             (shared.attached.replace(attached), shared.waiter.take(), clean)
         };
@@ -250,7 +253,7 @@ impl Shared {
         if self.attached.is_some() {
             return;
         }
-        (self.last, self.clean) = (None, true);
+        self.follow(true);
         if let Some(waiter) = self.waiter.take() {
             let _ = env.send(&waiter, (atoms::mqtt(), (atoms::session_taken_over(), true)));
         }
@@ -263,6 +266,15 @@ impl Shared {
 
     pub(crate) fn session(&mut self) -> &mut core::Session {
         &mut self.session
+    }
+
+    /// There is another last connection from now on, or none.
+    fn follow(&mut self, clean: bool) {
+        let Some(last) = self.last.take() else { return };
+        if self.former.len() == FORMER {
+            self.former.remove(0);
+        }
+        self.former.push((last, clean));
     }
 
     fn load(&self) -> usize {
@@ -331,7 +343,7 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
         subscriber: None,
         told: false,
         waiter: None,
-        clean: false,
+        former: Vec::new(),
         begun: false,
         left: Vec::new(),
     };
@@ -385,7 +397,10 @@ fn session_await(
         shared.waiter = Some(env.pid());
         atoms::ok().encode(env)
     } else {
-        (atoms::session_taken_over(), shared.clean).encode(env)
+        // What came first behind it counts. One that never had it is as good as the one before the last.
+        let behind = shared.former.iter().rev().find(|(owner, _)| *owner == connection);
+        let clean = behind.or(shared.former.last()).is_none_or(|(_, clean)| *clean);
+        (atoms::session_taken_over(), clean).encode(env)
     }
 }
 
