@@ -74,11 +74,19 @@ impl Routing {
         if self.is_empty() {
             return;
         }
-        let mut orphans = orphans();
-        orphans.waiting.push_back((self, slot));
-        if !std::mem::replace(&mut orphans.served, true) {
-            // Without a runtime it is lost, as is the virtual machine then.
-            let _ = runtime::spawn(serve_orphans());
+        let served = {
+            let mut orphans = orphans();
+            orphans.waiting.push_back((self, slot));
+            std::mem::replace(&mut orphans.served, true)
+        };
+        if !served && runtime::spawn(serve_orphans()).is_err() {
+            // Without a runtime they are lost, as is the virtual machine then.
+            let lost = {
+                let mut orphans = orphans();
+                orphans.served = false;
+                std::mem::take(&mut orphans.waiting)
+            };
+            drop(lost);
         }
     }
 
