@@ -65,6 +65,12 @@ impl Decoder {
 
     /// Reads the packet at the front of `input`.
     pub fn decode<'a>(&self, input: &'a [u8]) -> Result<Decoded<'a>, Error> {
+        self.decode_after("", input)
+    }
+
+    /// The same behind a message with that topic, which is not checked once more, and is what a message with
+    /// the same one gets.
+    pub fn decode_after<'a>(&self, topic: &'a str, input: &'a [u8]) -> Result<Decoded<'a>, Error> {
         let Some(header) = FixedHeader::decode(input, self.version)? else {
             return Ok(Decoded::Incomplete((input.len() + 1).max(2)));
         };
@@ -73,7 +79,7 @@ impl Decoder {
             return Err(Error::PacketTooLarge);
         }
         match input.get(header.length..length) {
-            Some(body) => Packet::decode(self, header, body),
+            Some(body) => Packet::decode(self, header, topic, body),
             None => Ok(Decoded::Incomplete(length)),
         }
     }

@@ -33,13 +33,14 @@ impl<'a> Packet<'a> {
     pub(crate) fn decode(
         decoder: &Decoder,
         header: FixedHeader,
+        last_topic: &'a str,
         body: &'a [u8],
     ) -> Result<Decoded<'a>, Error> {
         let packet = move |packet| Ok(Decoded::Packet(packet, header.packet_length()));
         let packet_type = header.packet_type;
         match packet_type {
             PacketType::Publish => {
-                packet(Self::Publish(Publish::decode(decoder, header.flags, body)?))
+                packet(Self::Publish(Publish::decode(decoder, header.flags, last_topic, body)?))
             }
             PacketType::Puback => {
                 packet(Self::Puback(Ack::decode(decoder, Place::Puback, packet_type, body)?))

@@ -54,7 +54,12 @@ pub struct Publish<'a> {
 }
 
 impl<'a> Publish<'a> {
-    pub(crate) fn decode(decoder: &Decoder, flags: u8, body: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn decode(
+        decoder: &Decoder,
+        flags: u8,
+        last_topic: &'a str,
+        body: &'a [u8],
+    ) -> Result<Self, Error> {
         let mut reader = Reader::new(body);
         let qos = Qos::from_bits(flags >> 1 & 0b11).ok_or(Error::InvalidQos)?;
         let topic = reader.binary()?;
@@ -70,6 +75,8 @@ impl<'a> Publish<'a> {
         // It may be empty if an alias stands for it (MQTT 5.0, section 3.3.2.3.4).
         let topic = if topic.is_empty() && properties.has(PropertyIdentifier::TopicAlias) {
             ""
+        } else if topic == last_topic.as_bytes() && !last_topic.is_empty() {
+            last_topic
         } else {
             topic::check_name(topic, decoder.limits.topic_levels)?
         };
@@ -159,7 +166,7 @@ impl<'a> Publish<'a> {
 mod tests {
     use super::*;
     use crate::testing::{decode, refused, same, unwritable};
-    use crate::{Packet, PropertiesBuf, Property};
+    use crate::{Decoded, Packet, PropertiesBuf, Property};
 
     fn publish<'a>(topic: &'a str, payload: &'a [u8]) -> Publish<'a> {
         Publish {
@@ -217,6 +224,28 @@ mod tests {
         let packet = Publish { properties: properties.as_properties(), ..publish("", b"x") };
         same(Version::V5, &[0x30, 7, 0, 0, 3, 0x23, 0, 5, b'x'], &Packet::Publish(packet));
         refused(Version::V5, &[0x30, 4, 0, 0, 0, b'x'], Error::EmptyTopicName);
+    }
+
+    #[test]
+    fn a_topic_that_comes_again_is_the_one_before() {
+        let decoder = Decoder::new(Version::V3_1_1);
+        let topic_behind = |topic, wire| match decoder.decode_after(topic, wire) {
+            Ok(Decoded::Packet(Packet::Publish(publish), _)) => Ok(publish.topic),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        let before = "a/b";
+        let same = topic_behind(before, &[0x30, 6, 0, 3, b'a', b'/', b'b', b'x']).unwrap();
+        assert!(core::ptr::eq(same, before));
+        for other in
+            [b"\x30\x04\x00\x01ax".as_slice(), b"\x30\x07\x00\x04a/bcx", b"\x30\x06\x00\x03a/cx"]
+        {
+            let topic = topic_behind(before, other).unwrap();
+            assert_eq!(topic.as_bytes(), other.get(4..4 + topic.len()).unwrap());
+            assert_ne!(topic, before);
+        }
+        // Nothing is no topic that there has been.
+        assert_eq!(topic_behind("", &[0x30, 3, 0, 0, b'x']), Err(Error::EmptyTopicName));
     }
 
     #[test]

@@ -152,8 +152,20 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<Received<'a>, Close> {
+        self.receive_after("", now, input, session, output)
+    }
+
+    /// The same behind a message with that topic, as [`Decoder::decode_after`] says.
+    pub fn receive_after<'a>(
+        &mut self,
+        topic: &'a str,
+        now: Millis,
+        input: &'a [u8],
+        session: &mut Session,
+        output: &mut impl BufMut,
+    ) -> Result<Received<'a>, Close> {
         let received = match self.state {
-            State::Connected => self.receive_packet(input, session, output),
+            State::Connected => self.receive_packet(topic, input, session, output),
             State::AwaitingConnect => self.receive_connect(input, output),
             State::Authenticating => self.receive_authentication(input, output),
             State::Deciding | State::Closed => Ok(Received::Held),
@@ -173,12 +185,13 @@ impl Connection {
 
     fn receive_packet<'a>(
         &mut self,
+        last_topic: &'a str,
         input: &'a [u8],
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<Received<'a>, Close> {
         // Looked at where it lies: to move what may be any packet takes longer than to check a small one.
-        let decoded = self.decoder.decode(input);
+        let decoded = self.decoder.decode_after(last_topic, input);
         let (packet, length) = match &decoded {
             Ok(Decoded::Packet(packet, length)) => (packet, *length),
             Ok(Decoded::Incomplete(length)) => return Ok(Received::Incomplete(*length)),

@@ -12,6 +12,7 @@ use mqtt_codec::{
 use mqtt_core::{Close, Connection, Delivery, Event, Millis, Received, Session};
 use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Encoder, Env, Term};
+use std::ptr;
 
 /// Packets that one call decodes at most, or what takes as long, which is about 200 microseconds.
 const MAX_WORK: usize = 2048;
@@ -114,9 +115,15 @@ impl<'a> Batch<'a> {
             turns += 1;
             let rest = source.bytes().get(at..).unwrap_or_default();
             // Looked at where it lies, as any event is large.
-            match &connection.receive(self.now, rest, session, &mut self.output) {
+            match &connection.receive_after(topic.0, self.now, rest, session, &mut self.output) {
                 Ok(Received::Event(event, length)) => {
                     at += length;
+                    if let Event::Publish(publish) = event
+                        && !publish.topic.is_empty()
+                        && !ptr::eq(publish.topic, topic.0)
+                    {
+                        topic = (publish.topic, None);
+                    }
                     match (event, &mut way) {
                         (Event::Publish(publish), Some((way, routing))) => {
                             self.parts += properties_work(&publish.properties);
@@ -180,11 +187,11 @@ impl<'a> Batch<'a> {
         (events, list_of(self.env, &self.deliveries), next).encode(self.env)
     }
 
-    fn event<'b>(
+    fn event(
         &mut self,
-        event: &Event<'b>,
+        event: &Event<'_>,
         connection: &Connection,
-        last: &mut Topic<'a, 'b>,
+        last: &mut Topic<'a, '_>,
         source: &mut Source<'a, '_>,
     ) -> Term<'a> {
         let env = self.env;
@@ -218,24 +225,17 @@ impl<'a> Batch<'a> {
     }
 
     /// The topic of a message, which may be an alias, or that of the message before.
-    fn topic<'b>(
+    fn topic(
         &self,
-        publish: &Publish<'b>,
+        publish: &Publish<'_>,
         connection: &Connection,
-        last: &mut Topic<'a, 'b>,
+        (last, term): &mut Topic<'a, '_>,
         source: &mut Source<'a, '_>,
     ) -> Term<'a> {
-        match *last {
-            _ if publish.topic.is_empty() => {
-                binary(self.env, connection.aliased_topic().as_bytes()).to_term(self.env)
-            }
-            (name, Some(term)) if name == publish.topic => term,
-            _ => {
-                let term = source.term(publish.topic.as_bytes());
-                *last = (publish.topic, Some(term));
-                term
-            }
+        if publish.topic.is_empty() {
+            return binary(self.env, connection.aliased_topic().as_bytes()).to_term(self.env);
         }
+        *term.get_or_insert_with(|| source.term(last.as_bytes()))
     }
 
     /// `{:publish, topic, message, opts}`, and the packet identifier behind it at QoS 1 and 2.

@@ -32,9 +32,14 @@ impl Server {
     /// Reads the packets of a buffer to its end.
     fn receive(&mut self, buffer: &[u8]) {
         let mut rest = black_box(buffer);
+        let mut topic = "";
         loop {
-            match &self.connection.receive(1, rest, &mut self.session, &mut self.output) {
+            let Self { connection, session, output } = self;
+            match &connection.receive_after(topic, 1, rest, session, output) {
                 Ok(Received::Event(event, length)) => {
+                    if let Event::Publish(publish) = event {
+                        topic = publish.topic;
+                    }
                     black_box(event);
                     rest = rest.get(*length..).unwrap();
                     if let Event::Connect(_) = event {
