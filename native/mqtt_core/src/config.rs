@@ -150,8 +150,8 @@ impl Features {
     }
 }
 
-/// The code of an acknowledgement, instead of an error that the specification does not have for this packet.
-pub(crate) fn ack_code(reason: ReasonCode, packet_type: PacketType) -> ReasonCode {
+/// The code of an answer, instead of an error that the specification does not have for this packet.
+pub(crate) fn code_for(reason: ReasonCode, packet_type: PacketType) -> ReasonCode {
     let fits = reason.allowed_in(packet_type) || !reason.is_error();
     if fits { reason } else { ReasonCode::UNSPECIFIED_ERROR }
 }

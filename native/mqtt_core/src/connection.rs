@@ -1,7 +1,7 @@
 //! The state machine of a connection.
 
 use crate::aliases::{ChosenAliases, SetAliases};
-use crate::config::{Config, Features, Peer, ack_code};
+use crate::config::{Config, Features, Peer, code_for};
 use crate::{Close, Event, Millis, Received, Session, Violation};
 use bytes::BufMut;
 use core::fmt;
@@ -272,12 +272,7 @@ impl Connection {
             if properties.iter().any(|p| matches!(p, Property::SessionExpiryInterval(_))) {
                 return Err(Error::PropertyNotAllowed.into());
             }
-            // Reasons that only other packets have are not told.
-            let reason = if reason.is_error() && !reason.allowed_in(PacketType::Disconnect) {
-                ReasonCode::UNSPECIFIED_ERROR
-            } else {
-                reason
-            };
+            let reason = code_for(reason, PacketType::Disconnect);
             let mut disconnect = Disconnect { reason, properties };
             let short;
             // [MQTT-3.14.2-3] [MQTT-3.14.2-4]
@@ -453,7 +448,7 @@ impl Connection {
 }
 
 fn ack_codes(codes: &[u8], packet_type: PacketType) -> Vec<u8> {
-    codes.iter().map(|&code| ack_code(ReasonCode(code), packet_type).0).collect()
+    codes.iter().map(|&code| code_for(ReasonCode(code), packet_type).0).collect()
 }
 
 /// The properties without Reason String and User Property.

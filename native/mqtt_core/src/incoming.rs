@@ -1,6 +1,6 @@
 //! Messages from the client, and our acknowledgements (section 4.3).
 
-use crate::config::ack_code;
+use crate::config::code_for;
 use crate::connection::{CommandError, put_success};
 use crate::session::Received as ReceivedId;
 use crate::{Close, Connection, Event, Received, Session, Violation};
@@ -141,7 +141,7 @@ impl Connection {
         } else {
             let packet = if exactly_once { Packet::Pubrec } else { Packet::Puback };
             // PUBREC has the same ones.
-            let reason = ack_code(reason, PacketType::Puback);
+            let reason = code_for(reason, PacketType::Puback);
             self.put_ack(packet, Ack { packet_id: id, reason, properties }, output)?;
         }
         self.unanswered.pop_front();
@@ -161,16 +161,17 @@ impl Connection {
         session: &mut Session,
         output: &mut impl BufMut,
     ) -> Result<(), Close> {
+        let received = session.received.get(&ack.packet_id).copied();
+        // It answers a PUBREC that was not sent, and ends the connection. What becomes of the message does not change by that.
+        if matches!(received, Some(ReceivedId::Pending | ReceivedId::Secured)) {
+            return Err(Violation::UnexpectedPacket.into());
+        }
         let reason = match session.received.remove(&ack.packet_id) {
-            // It answers a PUBREC that was not sent, and ends the connection.
-            Some(ReceivedId::Pending | ReceivedId::Secured) => {
-                return Err(Violation::UnexpectedPacket.into());
-            }
             Some(ReceivedId::Recorded) => {
                 self.incoming = self.incoming.saturating_sub(1);
                 ReasonCode::SUCCESS
             }
-            Some(ReceivedId::Abandoned) | None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            _ => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
         if reason == ReasonCode::SUCCESS {
             put_success(PacketType::Pubcomp, ack.packet_id, output);

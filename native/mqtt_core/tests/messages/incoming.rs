@@ -257,6 +257,8 @@ fn a_pubrel_before_pubrec_is_none() {
     let mut server = Server::v5(&[]);
     server.message(QOS_2_V5);
     server.closes(PUBREL, Violation::UnexpectedPacket, &[0xE0, 1, 0x82]);
+    // The message goes its way all the same.
+    assert!(server.connection.claim(mqtt_codec::PacketId::new(7).unwrap(), &mut server.session));
 }
 
 #[test]
