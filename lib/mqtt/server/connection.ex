@@ -203,8 +203,13 @@ defmodule MQTT.Server.Connection do
     if s.phase == :connected, do: finish(reason, s)
   after
     Writer.release()
-    Native.connection_close(s.connection, not s.left and linger?(reason))
+    close(s.connection, not s.left and linger?(reason))
     with {:ssl, socket} <- s.io, do: :ssl.close(socket)
+  end
+
+  # What the client has published reaches all.
+  defp close(connection, linger) do
+    with :more <- Native.connection_close(connection, linger), do: close(connection, linger)
   end
 
   # terminate/2 comes last, also when one of the callbacks before it raises.

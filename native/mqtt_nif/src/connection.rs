@@ -8,6 +8,7 @@
 
 mod receiving;
 
+use crate::broadcast::Sender;
 use crate::commands::{self, Outcome};
 use crate::counters::CONNECTIONS;
 use crate::delivery::Routing;
@@ -113,6 +114,21 @@ impl Connection {
 
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// Delivers some of what is on its way, and says whether that was not all.
+    fn deliver(&self, env: Env<'_>) -> bool {
+        let input = || self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routing = std::mem::take(&mut input().routing);
+        if routing.is_empty() {
+            return false;
+        }
+        let mut sender = Sender::new(env, clock::now());
+        let _ = routing.deliver(&mut sender);
+        sender.finish(false);
+        let more = !routing.is_empty();
+        input().routing = routing;
+        more
     }
 
     /// Ends the input. Says whether it does, and had not ended before; then [`end`](Self::end) has to follow.
@@ -367,11 +383,16 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     close(env, close_reason(env, reason)).encode(env)
 }
 
-/// Ends the connection; with `linger` the peer gets a moment to read what was sent last.
+/// Ends the connection; with `linger` the peer gets a moment to read what was sent last. Before, each call delivers some of what the
+/// client has published and is still on its way, and says `:more` while there is any.
 #[rustler::nif]
-fn connection_close(handle: Handle<'_>, linger: bool) -> Atom {
-    if handle.connection().shut() {
-        handle.connection().end(linger);
+fn connection_close(env: Env<'_>, handle: Handle<'_>, linger: bool) -> Atom {
+    let connection = handle.connection();
+    if connection.deliver(env) {
+        return atoms::more();
+    }
+    if connection.shut() {
+        connection.end(linger);
     }
     atoms::ok()
 }

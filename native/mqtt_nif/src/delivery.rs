@@ -14,6 +14,7 @@ use rustler::OwnedEnv;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::yield_now;
 
@@ -67,9 +68,8 @@ impl Routing {
         self.cost >= MAX_COST / 2
     }
 
-    /// Goes on without the connection that it came by: nobody is answered, and what is under way
-    /// reaches all the same. The client's place is taken until then, as it would be if the connection were still there: otherwise one that connects
-    /// again and again could have as much under way as it likes.
+    /// Goes on without the connection that it came by, whose owner was killed: nobody is answered, and what is under way
+    /// reaches all the same. The client's place is taken until then.
     pub(crate) fn go_on(self, slot: Option<Slot>) {
         if self.is_empty() {
             return;
@@ -80,13 +80,8 @@ impl Routing {
             std::mem::replace(&mut orphans.served, true)
         };
         if !served && runtime::spawn(serve_orphans()).is_err() {
-            // Without a runtime they are lost, as is the virtual machine then.
-            let lost = {
-                let mut orphans = orphans();
-                orphans.served = false;
-                std::mem::take(&mut orphans.waiting)
-            };
-            drop(lost);
+            // They wait for the next one.
+            orphans().served = false;
         }
     }
 
@@ -110,7 +105,7 @@ impl Routing {
     }
 }
 
-/// What goes on without its connection, the oldest first. One task sees to all of them, so that whatever else the runtime's thread has to do waits
+/// What goes on without its connection. One task sees to all of them in turns, so that whatever else the runtime's thread has to do waits
 /// for one call at most.
 struct Orphans {
     waiting: VecDeque<(Routing, Option<Slot>)>,
@@ -132,15 +127,19 @@ async fn serve_orphans() {
             orphans.served = next.is_some();
             next
         };
-        let Some((mut routing, _slot)) = next else { return };
-        while !routing.is_empty() {
+        let Some((mut routing, slot)) = next else { return };
+        // A defect costs these messages, and not those of others.
+        let delivered = catch_unwind(AssertUnwindSafe(|| {
             OwnedEnv::new().run(|env| {
                 let mut sender = Sender::new(env, clock::now());
                 let _ = routing.deliver(&mut sender);
                 sender.restart();
             });
-            yield_now().await;
+        }));
+        if delivered.is_ok() && !routing.is_empty() {
+            orphans().waiting.push_back((routing, slot));
         }
+        yield_now().await;
     }
 }
 
@@ -322,7 +321,7 @@ impl Routed {
                 return false;
             }
             self.next += 1;
-            if alone || aged || !to.identifiers.is_empty() {
+            let reached = if alone || aged || !to.identifiers.is_empty() {
                 let mut publish = Publish { qos: to.qos, retain: to.retain, ..publish };
                 let properties;
                 if adapts || !to.identifiers.is_empty() {
@@ -332,23 +331,20 @@ impl Routed {
                     publish.properties = properties.as_properties();
                 }
                 let keep = || Message::new(&publish, 0, now);
-                if !to.deliver(&Sent::Alone(&publish), keep, sender) {
-                    let other = other_member(self.hub.as_ref(), to, message);
-                    self.deliveries.extend(other);
+                to.deliver(&Sent::Alone(&publish), keep, sender)
+            } else {
+                let class = 2 * to.qos as usize + usize::from(to.retain);
+                let Some(place) = shared.get_mut(class) else { continue };
+                if place.is_none() {
+                    *place = Broadcast::granted(message, to.qos, to.retain).ok();
                 }
-                continue;
-            }
-            let class = 2 * to.qos as usize + usize::from(to.retain);
-            let Some(place) = shared.get_mut(class) else { continue };
-            if place.is_none() {
-                *place = Broadcast::granted(message, to.qos, to.retain).ok();
-            }
-            if let Some(broadcast) = place {
+                let Some(broadcast) = place else { continue };
                 let keep = || message.granted(to.qos, to.retain);
-                if !to.deliver(&Sent::Shared(broadcast), keep, sender) {
-                    let other = other_member(self.hub.as_ref(), to, message);
-                    self.deliveries.extend(other);
-                }
+                to.deliver(&Sent::Shared(broadcast), keep, sender)
+            };
+            if !reached {
+                let other = other_member(self.hub.as_ref(), to, message);
+                self.deliveries.extend(other);
             }
         }
     }

@@ -88,11 +88,6 @@ fn receive<'a>(
         return close(env, atoms::closed());
     }
     let Some(mut session) = side.session.access() else {
-        // What the client publishes over the next connection comes behind it as far as can be.
-        let routing = std::mem::take(&mut side.routing);
-        let slot = side.socket.as_ref().and_then(|socket| socket.slot());
-        drop(input);
-        routing.go_on(slot);
         return close(env, atoms::session_taken_over());
     };
     for reason in answers {
