@@ -77,7 +77,6 @@ defmodule MQTT.Native do
   def router_unsubscribe(_router, _session, _filter), do: :erlang.nif_error(:not_loaded)
   def router_leave(_router, _session), do: :erlang.nif_error(:not_loaded)
   def router_leave_large(_router, _session), do: :erlang.nif_error(:not_loaded)
-  def router_revoke(_router, _session, _rules), do: :erlang.nif_error(:not_loaded)
 
   def router_publish(_router, _session, _topic, _message, _options),
     do: :erlang.nif_error(:not_loaded)

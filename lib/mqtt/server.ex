@@ -179,7 +179,8 @@ defmodule MQTT.Server do
           | {:connack, properties :: map}
           | {:session, MQTT.Session.t() | :new}
           | {:router, MQTT.Router.t()}
-          | {:router, MQTT.Router.t(), :callbacks | MQTT.Broker.ACL.rules()}
+          | {:router, MQTT.Router.t(),
+             MQTT.Broker.ACL.rules() | :callbacks | {:callbacks, MQTT.Broker.ACL.rules()}}
           | {:deliveries, :callbacks}
           | {:will, :auto | {:auto, pid}}
 

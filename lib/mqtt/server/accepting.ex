@@ -85,6 +85,10 @@ defmodule MQTT.Server.Accepting do
   defp ours?({:router, router, rules}) when is_reference(router) and is_reference(rules),
     do: true
 
+  defp ours?({:router, router, {:callbacks, rules}})
+       when is_reference(router) and is_reference(rules),
+       do: true
+
   defp ours?(_action), do: false
 
   @doc "Whether the handler can have what it asked for."
@@ -107,6 +111,7 @@ defmodule MQTT.Server.Accepting do
   defp route(nil), do: nil
   defp route({:router, router}), do: {router, true, nil}
   defp route({:router, router, :callbacks}), do: {router, false, nil}
+  defp route({:router, router, {:callbacks, rules}}), do: {router, false, rules}
   defp route({:router, router, rules}), do: {router, true, rules}
 
   @doc """

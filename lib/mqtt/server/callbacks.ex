@@ -24,8 +24,8 @@ defmodule MQTT.Server.Callbacks do
         * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
         * `{:router, router}` has what the client publishes go to a `MQTT.Router` without
           `c:handle_publish/4`; with `{:router, router, rules}` only what these rules of `MQTT.Broker.ACL` allow.
-          `{:router, router, :callbacks}` only lets the router know of the session. It needs one, and when that begins
-          anew its subscriptions end.
+          `{:router, router, :callbacks}` only lets the router know of the session, and so does `{:router, router, {:callbacks, rules}}`. It
+          needs a session. With rules its subscriptions end that these do not allow, and what waits of them is dropped.
         * `{:deliveries, :callbacks}` has `c:handle_delivery/4` called for each message before the client gets it. It needs a session.
         * `{:will, :auto}` has the client's will published by the library: `c:handle_publish/4` is called
           with it before `c:terminate/2`, unless the client took it back with its DISCONNECT

@@ -349,7 +349,7 @@ impl Router {
 }
 
 /// The filter behind `$share/` and the name of the group.
-fn behind_share(filter: &str, shared: bool) -> Option<&str> {
+pub(crate) fn behind_share(filter: &str, shared: bool) -> Option<&str> {
     let (_, behind) = filter.strip_prefix("$share/").filter(|_| shared)?.split_once('/')?;
     Some(behind)
 }

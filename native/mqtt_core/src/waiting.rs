@@ -71,7 +71,7 @@ impl Waiting {
     }
 
     /// Takes out those that `goes` says.
-    pub(crate) fn take(&mut self, goes: impl Fn(&Message) -> bool) -> Vec<Message> {
+    pub(crate) fn take(&mut self, goes: impl FnMut(&Message) -> bool) -> Vec<Message> {
         let (taken, stay) = std::mem::take(self).messages.into_iter().partition(goes);
         for message in stay {
             self.push(message);

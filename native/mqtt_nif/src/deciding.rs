@@ -6,8 +6,9 @@ use crate::commands::properties_of;
 use crate::connection::{close, panicked};
 use crate::events::close_reason;
 use crate::handle::Handle;
-use crate::router::{RouterResource, SMALL};
-use crate::session::{self, Session, SessionResource};
+use crate::route::Route;
+use crate::router::RouterResource;
+use crate::session::{self, NotTaken, Session, SessionResource, Taken, Taking};
 use crate::{atoms, clock, terms};
 use mqtt_codec::ReasonCode;
 use mqtt_core as core;
@@ -27,21 +28,20 @@ type Accepted<'a> = (
 
 /// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
 /// `clean` says whether it begins anew, and `client_id` is one that the client did not choose. A `route` is a router, whether
-/// what the client publishes goes there instead of to the owner, and the rules for that. The router knows the session
-/// before the client is told, and has forgotten the subscriptions of one that began anew. With a session comes
-/// whether the owner is asked about each of its messages. `:large` says that it has to begin anew, and that too much has to be
-/// forgotten for a call.
+/// what the client publishes goes there instead of to the owner, and the rules for the client. The router knows the session
+/// before the client is told, and has forgotten the subscriptions of one that began anew, and those that the rules do not allow. With a
+/// session comes whether the owner is asked about each of its messages. `:large` says that too much has to be done with it for a call.
 #[rustler::nif]
 fn connection_accept<'a>(env: Env<'a>, handle: Handle<'a>, accepted: Accepted<'a>) -> Term<'a> {
-    if let (Some((session, _)), clean, ..) = &accepted
-        && session.forgets_more_than(SMALL, *clean)
+    if let (Some((session, ask)), clean, .., route) = &accepted
+        && session.takes_long(&taking(*clean, *ask, route.as_ref()))
     {
         return atoms::large().encode(env);
     }
     accept(env, handle, accepted)
 }
 
-/// The same for one of which much is forgotten.
+/// The same for one with which much is to be done.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn connection_accept_large<'a>(
     env: Env<'a>,
@@ -49,6 +49,15 @@ fn connection_accept_large<'a>(
     accepted: Accepted<'a>,
 ) -> Term<'a> {
     accept(env, handle, accepted)
+}
+
+fn taking(clean: bool, ask: bool, route: Option<&RouteArguments>) -> Taking<'_> {
+    Taking {
+        clean,
+        ask,
+        hub: route.map(|(router, ..)| router.hub()),
+        rules: route.and_then(|(.., rules)| rules.as_ref()).map(|rules| &rules.0),
+    }
 }
 
 fn accept<'a>(
@@ -72,19 +81,28 @@ fn accept<'a>(
     };
     let accepted = match (session, &mut *own) {
         (Some((resource, ask)), _) => {
-            resource.attach(env, connection, clean, ask, accept).map(|session| *own = session)
+            let taking = taking(clean, ask, route.as_ref());
+            match resource.attach(env, connection, &taking, accept) {
+                Ok(Taken { session, id, left }) => {
+                    *own = session;
+                    if let Some(left) = left {
+                        routing.begin_with(left);
+                    }
+                    *own_route = id.zip(route).and_then(|(id, (router, natively, rules))| {
+                        let rules = rules.map(|rules| rules.0.clone());
+                        natively.then(|| Route::new(router.hub().clone(), id, rules))
+                    });
+                    Ok(())
+                }
+                Err(NotTaken::OtherRouter) => {
+                    return env.error_tuple((atoms::bad_action(), atoms::other_router()));
+                }
+                Err(NotTaken::Command(error)) => Err(error),
+            }
         }
         (None, Session::Own(session)) => accept(session, clean),
         (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
     };
-    if let (Ok(()), Some((router, natively, rules))) = (&accepted, route) {
-        let rules = rules.map(|rules| rules.0.clone());
-        let entered = own.shared().and_then(|session| router.hub().enter(session, rules, routing));
-        let Some(entered) = entered else {
-            return env.error_tuple((atoms::bad_action(), atoms::other_router()));
-        };
-        *own_route = natively.then_some(entered);
-    }
     if !connack.is_empty() {
         connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, RwLockReadGuard};
 const LOCKED: usize = 64;
 
 /// So many lines of an ACL are looked at in the time of a node of the router's tree.
-const RULES: usize = 4;
+pub(crate) const RULES: usize = 4;
 
 /// Where what a client publishes goes.
 #[derive(Clone)]

@@ -1,6 +1,5 @@
 //! The router as a resource of the BEAM, and its calls.
 
-use crate::acl::RulesResource;
 use crate::atoms;
 use crate::broadcast::{Sender, Sent};
 use crate::clock;
@@ -155,20 +154,6 @@ fn router_leave_large(
     session: ResourceArc<SessionResource>,
 ) -> Term<'_> {
     leave(env, &router, &session, usize::MAX)
-}
-
-/// Removes the subscriptions of a session that the rules do not allow any more, with what waits of them, and says how many they were.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn router_revoke(
-    env: Env<'_>,
-    router: ResourceArc<RouterResource>,
-    session: ResourceArc<SessionResource>,
-    rules: ResourceArc<RulesResource>,
-) -> usize {
-    let mut sender = Sender::new(env, clock::now());
-    let count = router.0.revoke(session.shared(), &rules.0, &mut sender);
-    sender.finish(false);
-    count
 }
 
 fn leave<'a>(

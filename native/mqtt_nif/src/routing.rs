@@ -14,9 +14,8 @@ mod tables;
 pub(crate) use tables::{Receiver, Tables};
 
 use crate::broadcast::Sender;
-use crate::delivery::{Left, Rest, Routed, Routing};
+use crate::delivery::{Left, Rest, Routed};
 use crate::local::Local;
-use crate::route::Route;
 use crate::session::{Shared, SharedSession, lock};
 use mqtt_codec::{
     PropertiesBuf, Property, PropertyIdentifier, Publish, Qos, ReasonCode, RetainHandling,
@@ -116,17 +115,16 @@ impl Hub {
     }
 
     /// The number of a session, which it keeps until it [leaves](Self::leave); none if it is another
-    /// router's. Both are locked.
-    fn join(
+    /// router's. It is locked.
+    pub(crate) fn join(
         self: &Arc<Self>,
-        tables: &mut Tables,
         shared: &mut Shared,
         session: &SharedSession,
     ) -> Option<SubscriberId> {
         if let Some((hub, id)) = shared.subscriber.as_ref().and_then(Subscriber::of) {
             return Arc::ptr_eq(&hub, self).then_some(id);
         }
-        let id = tables.add(Receiver::Session(session.clone()));
+        let id = self.tables_mut().add(Receiver::Session(session.clone()));
         shared.subscriber = Some(Subscriber { hub: Arc::downgrade(self), id });
         Some(id)
     }
@@ -141,23 +139,27 @@ impl Hub {
         self.known(&lock(session))
     }
 
-    /// Makes the session of a connection known. With one that has begun anew, its subscriptions go, and what it
-    /// had of shared ones is on its way to other members.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        session: &SharedSession,
-        rules: Option<Rules>,
-        routing: &mut Routing,
-    ) -> Option<Route> {
-        let mut shared = lock(session);
-        let mut tables = self.tables_mut();
-        let publisher = self.join(&mut tables, &mut shared, session)?;
-        if let Some(left) = shared.take_begun() {
-            tables.begin_anew(publisher);
-            session.begin_anew();
-            routing.begin_with(Left::new(self.clone(), left));
+    /// The subscriptions of a session, which is locked, end. It gets nothing that was on its way.
+    pub(crate) fn begin_anew(&self, id: SubscriberId) {
+        self.tables_mut().begin_anew(id);
+    }
+
+    /// Those subscriptions of a session, which is locked, end that the rules do not allow. Gives what waited of shared ones.
+    pub(crate) fn revoke(
+        &self,
+        id: SubscriberId,
+        shared: &mut Shared,
+        rules: &Rules,
+    ) -> Vec<Message> {
+        let (filters, messages) = shared.session().revoke(|filter| rules.may_subscribe(filter));
+        if !filters.is_empty() {
+            let router = &mut self.tables_mut().router;
+            for filter in &filters {
+                router.unsubscribe(filter, true, id);
+                router.unsubscribe(filter, false, id);
+            }
         }
-        Some(Route::new(self.clone(), publisher, rules))
+        messages
     }
 
     /// Subscribes a session, for the process of its connection if it has one.
@@ -173,12 +175,12 @@ impl Hub {
         if shared.owner().is_some_and(|owner| owner != caller) {
             return Err(NotSubscribed::TakenOver);
         }
-        let mut tables = self.tables_mut();
-        let id = self.join(&mut tables, &mut shared, session).ok_or(NotSubscribed::OtherRouter)?;
+        let id = self.join(&mut shared, session).ok_or(NotSubscribed::OtherRouter)?;
         // It has room for so many. SUBACK says the same again.
         if !shared.session().subscribe(filter, granted(subscription)) {
             return Err(NotSubscribed::Full);
         }
+        let mut tables = self.tables_mut();
         // The session has a filter once, whatever it is in the client's version.
         if filter.starts_with(SHARE) {
             tables.router.unsubscribe(filter, !is_shared, id);
@@ -229,39 +231,12 @@ impl Hub {
         Some(count)
     }
 
-    /// Removes the subscriptions of a session that the rules do not allow any more, with what waits of them, and says how many they were.
-    pub(crate) fn revoke(
-        self: &Arc<Self>,
-        session: &SharedSession,
-        rules: &Rules,
-        sender: &mut Sender<'_>,
-    ) -> usize {
-        let (count, messages) = {
-            let mut shared = lock(session);
-            let Some(id) = self.known(&shared) else { return 0 };
-            let (filters, messages) = shared.session().revoke(|filter| rules.may_subscribe(filter));
-            let router = &mut self.tables_mut().router;
-            for filter in &filters {
-                router.unsubscribe(filter, true, id);
-                router.unsubscribe(filter, false, id);
-            }
-            (filters.len(), messages)
-        };
-        self.pass_on(messages, sender);
-        count
-    }
-
     /// What came through groups goes to other members.
     pub(crate) fn pass_on(self: &Arc<Self>, messages: Vec<Message>, sender: &mut Sender<'_>) {
         let mut left = Left::new(self.clone(), messages);
         while !left.deliver(sender) {
             sender.restart();
         }
-    }
-
-    /// Forgets the subscriptions of a session, which is locked and stays.
-    pub(crate) fn unsubscribe_all(&self, id: SubscriberId) {
-        self.tables_mut().router.remove(id);
     }
 
     /// Makes a process of this node a subscriber.

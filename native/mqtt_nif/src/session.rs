@@ -9,11 +9,15 @@ use crate::atoms;
 use crate::broadcast::Sender;
 use crate::commands::{Invalid, Message};
 use crate::connection::Connection;
+use crate::delivery::Left;
 use crate::options::SessionOptions;
-use crate::routing::Subscriber;
+use crate::route::RULES;
+use crate::router::SMALL;
+use crate::routing::{Hub, Subscriber};
 use crate::terms::name;
 use crate::{clock, events, terms};
-use mqtt_core::{self as core, Granted, Millis};
+use mqtt_core::router::SubscriberId;
+use mqtt_core::{self as core, Granted, Millis, Rules};
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, Resource, ResourceArc, Term};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -87,7 +91,7 @@ impl Drop for Guard<'_> {
 impl Resource for SessionResource {}
 
 /// Of so many former connections it is known what came behind them.
-const FORMER: usize = 4;
+const FORMER: usize = 16;
 
 pub(crate) struct Shared {
     session: core::Session,
@@ -101,11 +105,36 @@ pub(crate) struct Shared {
     told: bool,
     /// Who wants to know of the next connection.
     waiter: Option<LocalPid>,
-    /// The owners of those before, as many as may still be asked about, and whether it began anew, or ended, behind each.
+    /// The owners of the [`FORMER`] before, and whether it began anew, or ended, behind each.
     former: Vec<(LocalPid, bool)>,
-    /// Whether it has begun anew and its router has not been told, and what is left of shared subscriptions then.
-    begun: bool,
-    left: Vec<core::Message>,
+}
+
+/// How a connection takes a session.
+pub(crate) struct Taking<'t> {
+    /// Whether the session begins anew, which one that has ended does as well.
+    pub(crate) clean: bool,
+    /// Whether the owner decides about each of its messages.
+    pub(crate) ask: bool,
+    /// The router that is to know the session.
+    pub(crate) hub: Option<&'t Arc<Hub>>,
+    /// What the client may do, if not everything.
+    pub(crate) rules: Option<&'t Rules>,
+}
+
+/// A session that was taken.
+pub(crate) struct Taken {
+    pub(crate) session: Session,
+    /// How the router knows it.
+    pub(crate) id: Option<SubscriberId>,
+    /// What it had of shared subscriptions that have ended, for other members.
+    pub(crate) left: Option<Left>,
+}
+
+/// Why a session was not taken.
+pub(crate) enum NotTaken {
+    /// Another router knows it.
+    OtherRouter,
+    Command(core::CommandError),
 }
 
 /// The connection that has a session, its number, and its owner.
@@ -144,14 +173,6 @@ impl Session {
         }
     }
 
-    /// One that others can have as well.
-    pub(crate) fn shared(&self) -> Option<&SharedSession> {
-        match self {
-            Self::Own(_) => None,
-            Self::Shared(shared, _) => Some(shared),
-        }
-    }
-
     /// The session, unless another connection has it now.
     pub(crate) fn access(&mut self) -> Option<Access<'_>> {
         let (access, ours) = self.access_any();
@@ -164,48 +185,64 @@ impl SessionResource {
         &self.0
     }
 
-    /// Whether it would begin anew, and forget more than so many messages and subscriptions.
-    pub(crate) fn forgets_more_than(&self, count: usize, clean: bool) -> bool {
+    /// Whether taking it like this may be too much for a call: it forgets a lot, or looks at many subscriptions.
+    pub(crate) fn takes_long(&self, taking: &Taking<'_>) -> bool {
         let shared = lock(&self.0);
-        (clean || shared.session.has_ended()) && shared.session.count() > count
+        let count = shared.session.count();
+        if taking.clean || shared.session.has_ended() {
+            return count > SMALL;
+        }
+        taking.rules.is_some_and(|rules| count * (1 + rules.work() / RULES) > SMALL)
     }
 
     /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it is told, as
-    /// is who waits for that. `clean` says whether it begins anew, which one that has ended does as
-    /// well; `ask` whether the owner decides about each of its messages.
-    pub(crate) fn attach<E>(
+    /// is who waits for that. Its router forgets its subscriptions if it begins anew, and otherwise those that the rules do not
+    /// allow any more.
+    pub(crate) fn attach(
         &self,
         env: Env<'_>,
         connection: &Arc<Connection>,
-        clean: bool,
-        ask: bool,
-        accept: impl FnOnce(&mut core::Session, bool) -> Result<(), E>,
-    ) -> Result<Session, E> {
+        taking: &Taking<'_>,
+        accept: impl FnOnce(&mut core::Session, bool) -> Result<(), core::CommandError>,
+    ) -> Result<Taken, NotTaken> {
         let number = ATTACHMENTS.fetch_add(1, Ordering::Relaxed);
-        let (before, waiter, clean) = {
-            let mut shared = lock(&self.0);
-            let clean = clean || shared.session.has_ended();
-            let of_groups = if clean { shared.session.of_groups() } else { Vec::new() };
-            accept(&mut shared.session, clean)?;
-            shared.session.ask(ask);
-            shared.left.extend(of_groups);
-            shared.told = false;
-            shared.begun |= clean;
-            if clean {
+        let mut shared = lock(&self.0);
+        let known = shared.subscriber.as_ref().and_then(Subscriber::of);
+        if let (Some((known, _)), Some(hub)) = (&known, taking.hub)
+            && !Arc::ptr_eq(known, hub)
+        {
+            return Err(NotTaken::OtherRouter);
+        }
+        let clean = taking.clean || shared.session.has_ended();
+        let of_groups = if clean { shared.session.of_groups() } else { Vec::new() };
+        accept(&mut shared.session, clean).map_err(NotTaken::Command)?;
+        shared.session.ask(taking.ask);
+        shared.told = false;
+        let attached =
+            Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
+        let before = shared.attached.replace(attached);
+        shared.follow(clean);
+        shared.last = Some(env.pid());
+        let waiter = shared.waiter.take();
+        let left = match (&known, taking.rules) {
+            (Some((hub, id)), _) if clean => {
+                hub.begin_anew(*id);
                 self.0.begin_anew();
+                Some(Left::new(hub.clone(), of_groups))
             }
-            let attached =
-                Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
-            shared.follow(clean);
-            shared.last = Some(env.pid());
-            (shared.attached.replace(attached), shared.waiter.take(), clean)
+            (Some((hub, id)), Some(rules)) => {
+                Some(Left::new(hub.clone(), hub.revoke(*id, &mut shared, rules)))
+            }
+            _ => None,
         };
+        let id = taking.hub.and_then(|hub| hub.join(&mut shared, &self.0));
+        drop(shared);
         for process in before.map(|before| before.owner).into_iter().chain(waiter) {
             // One that has ended already is told in vain.
             let taken_over = (atoms::session_taken_over(), clean);
             let _ = env.send(&process, (atoms::mqtt(), taken_over));
         }
-        Ok(Session::Shared(self.0.clone(), number))
+        Ok(Taken { session: Session::Shared(self.0.clone(), number), id, left })
     }
 }
 
@@ -290,11 +327,6 @@ impl Shared {
         self.tell_owner(env);
     }
 
-    /// Whether it has begun anew, for whoever asks first, and what is left of shared subscriptions then.
-    pub(crate) fn take_begun(&mut self) -> Option<Vec<core::Message>> {
-        std::mem::take(&mut self.begun).then(|| std::mem::take(&mut self.left))
-    }
-
     /// Has the owner of the connection call, if there is one and something for it. The lock is held
     /// meanwhile, and the BEAM never calls back from here.
     fn tell_owner(&mut self, env: Env<'_>) {
@@ -344,8 +376,6 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
         told: false,
         waiter: None,
         former: Vec::new(),
-        begun: false,
-        left: Vec::new(),
     };
     let load = AtomicUsize::new(OFFLINE);
     let cell = Cell { shared: Mutex::new(shared), load, life: AtomicUsize::new(0) };
@@ -470,7 +500,7 @@ fn session_clear(env: Env<'_>, session: ResourceArc<SessionResource>) -> Atom {
             of_groups
         };
         if let Some((hub, id)) = &router {
-            hub.unsubscribe_all(*id);
+            hub.begin_anew(*id);
             session.0.begin_anew();
         }
         (router, of_groups)

@@ -118,6 +118,40 @@ defmodule MQTT.Broker.HandlerTest do
       end
     end
 
+    defmodule Pauses do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_event({:connected, :resumed}, _client, test) do
+        send(test, {:resumed, self()})
+        receive do: (:go_on -> :ok)
+      end
+
+      def handle_event(_event, _client, _test), do: :ok
+    end
+
+    test "may take its time while a session is resumed, to which the former connection brings back nothing" do
+      acl = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(acl) end)
+      File.write!(acl, "topic a\ntopic b\n")
+      {name, port} = broker(handler: {Pauses, self()}, acl_file: acl)
+      former = V5.subscribed(V5.with_session(port, "client"), [{"a", 1}, {"b", 1}])
+      File.write!(acl, "topic b\n")
+      :ok = Broker.reload(name)
+      client = open(port)
+      send_bytes(client, V5.connect(0x00, ["client"], V5.expiry(60)))
+      assert_receive {:resumed, connection}
+      V5.subscribed(former, [{"a", 1}])
+      Broker.publish(name, "a", "x", qos: 1)
+      send(connection, :go_on)
+      assert {:connack, 1, 0, _} = V5.recv_packet(client)
+      for topic <- ["a", "b"], do: Broker.publish(name, topic, "y", qos: 1)
+      # Sent before to the former connection, or not at all.
+      payloads = for _ <- 1..2, do: V5.recv_packet(client)
+      assert [_, {:publish, 0x32, "b", _, "y", _}] = payloads
+      assert [{"b", _}] = Broker.subscriptions(name, "client")
+    end
+
     defmodule Names do
       @behaviour MQTT.Broker.Handler
 

@@ -213,6 +213,16 @@ defmodule MQTT.Broker.MessagesTest do
       assert %{queued: 0} = Session.info(late)
     end
 
+    test "to more sessions than one call does do not go to one that is emptied meanwhile" do
+      router = Router.new()
+      sessions = for _ <- 1..3_000, do: Session.new()
+      for session <- sessions, do: {:new, _} = Router.subscribe(router, session, "t", %{qos: 1})
+      {:more, remaining} = Native.router_publish(router, nil, "t", "x", %{qos: 1})
+      Session.clear(List.last(sessions))
+      assert {:ok, 0, 3_000} = continue(remaining)
+      assert Enum.map(sessions, &Session.info(&1).queued) == List.duplicate(1, 2_999) ++ [0]
+    end
+
     test "do not go to a session that begins anew meanwhile [MQTT-3.1.2-4]" do
       {name, port} = broker()
       router = Broker.Context.get!(name).router

@@ -4,7 +4,7 @@ defmodule MQTT.Broker.Connection.Entering do
 
   import MQTT.Broker.Connection.Hooks
 
-  alias MQTT.{Native, Session}
+  alias MQTT.Session
   alias MQTT.Broker.{ACL, Connection, Context, Passwords, Sessions}
   alias MQTT.Server.Accepting
 
@@ -68,7 +68,6 @@ defmodule MQTT.Broker.Connection.Entering do
     case Sessions.open(context, client.client_id, client[:username], info(client)) do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
-        if age == :old and s.rules, do: Native.router_revoke(context.router, session, s.rules)
         event({:connected, connected(age, session, client)}, s)
         accepted(context, s)
 
@@ -112,16 +111,15 @@ defmodule MQTT.Broker.Connection.Entering do
   defp expiry(_client, %{max_session_expiry_interval: most}), do: %{session_expiry_interval: most}
 
   defp route(%{hooks: hooks, router: router}, s) do
-    cond do
+    callbacks? =
       is_map_key(hooks, :authorize_publish) or is_map_key(hooks, :handle_publish) or
-          :retained in hooks.events ->
-        {:router, router, :callbacks}
+        :retained in hooks.events
 
-      s.rules ->
-        {:router, router, s.rules}
-
-      true ->
-        {:router, router}
+    case {callbacks?, s.rules} do
+      {false, nil} -> {:router, router}
+      {false, rules} -> {:router, router, rules}
+      {true, nil} -> {:router, router, :callbacks}
+      {true, rules} -> {:router, router, {:callbacks, rules}}
     end
   end
 

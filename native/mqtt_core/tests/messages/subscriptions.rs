@@ -78,6 +78,19 @@ fn what_is_revoked_goes_with_what_waits_of_it() {
 }
 
 #[test]
+fn what_waits_of_another_subscription_as_well_stays() {
+    let mut server = keeping(&connect_5(&[]));
+    server.event(&[0x82, 17, 0, 7, 0, 0, 3, b'a', b'/', b'#', 1, 0, 1, b'b', 1, 0, 1, b'+', 1]);
+    suback(&mut server, 7, &[1, 1, 1]);
+    for topic in ["a", "b", "a/1", "elsewhere/1"] {
+        server.enqueue(&Publish { topic, ..message(Qos::AtLeastOnce, b"") }, 0);
+    }
+    let (revoked, _) = server.session.revoke(|filter| filter == "+");
+    assert_eq!(revoked, ["a/#", "b"]);
+    assert_eq!((server.session.waiting(), server.session.dropped()), (3, 1));
+}
+
+#[test]
 fn with_its_options_and_its_identifier() {
     let mut server = keeping(&connect_5(&[]));
     server.event(&[0x82, 9, 0, 7, 2, 0x0B, 5, 0, 1, b'a', 0x2D]);
