@@ -66,6 +66,29 @@ defmodule MQTT.TransportTest do
         assert recv(client) == <<0x20, 2, 0, 0>>
       end
 
+      test "whose client has left again already" do
+        test = self()
+
+        port =
+          serve(@transport, fn socket ->
+            :ok = :inet.setopts(socket, active: :once)
+            receive do: ({:tcp, ^socket, _} = message -> send(self(), message))
+            send(test, {:received, self()})
+            receive do: (:go_on -> :ok)
+          end)
+
+        client = open(port)
+        send_bytes(client, [connect_packet(), publish_packet("t", "a"), <<0xE0, 0>>])
+        assert_receive {:received, acceptor}
+        close(client)
+        # Until the kernel says so of the other end.
+        receive after: (50 -> :ok)
+        send(acceptor, :go_on)
+        assert_receive {:connected, pid, _}
+        monitor = Process.monitor(pid)
+        assert_receive {:DOWN, ^monitor, _, _, reason} when reason in [:normal, :noproc]
+      end
+
       test "with other options: a linger of zero, a packet mode, lists" do
         port =
           serve(@transport, fn socket ->

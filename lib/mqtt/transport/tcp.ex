@@ -6,8 +6,10 @@ defmodule MQTT.Transport.TCP do
 
   @spec open(:gen_tcp.socket(), Server.Options.t()) :: {:ok, reference} | {:error, term}
   def open(socket, options) do
-    # From here on the driver reads nothing by itself.
-    with :ok <- :inet.setopts(socket, active: false, packet: :raw, mode: :binary),
+    # From here on the driver reads nothing by itself, and leaves a socket open whose peer has closed.
+    passive = [active: false, packet: :raw, mode: :binary, exit_on_close: false]
+
+    with :ok <- :inet.setopts(socket, passive),
          mailbox = received(socket, []),
          {:ok, buffer} <- buffered(socket),
          received = IO.iodata_to_binary([mailbox, buffer]),
@@ -35,6 +37,8 @@ defmodule MQTT.Transport.TCP do
     case :gen_tcp.recv(socket, 0, 0) do
       {:ok, data} -> {:ok, data}
       {:error, :timeout} -> {:ok, []}
+      # We come to its end as well.
+      {:error, :closed} -> {:ok, []}
       {:error, reason} -> {:error, reason}
     end
   end
