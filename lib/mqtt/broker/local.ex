@@ -69,7 +69,7 @@ defmodule MQTT.Broker.Local do
 
   def handle_info(:look, s) do
     length = waiting(s)
-    _ = length < @busy && Native.local_backlog(s.local, 0)
+    _ = length < busy(s) && Native.local_backlog(s.local, 0)
     {:noreply, look(length, %{s | busy: false})}
   end
 
@@ -77,13 +77,12 @@ defmodule MQTT.Broker.Local do
 
   defp forward(message, s) do
     length = waiting(s)
-    s = look(length, s)
 
     if length < s.limit do
       send(s.process, {:mqtt, s.context.name, message})
-      s
+      look(length + 1, s)
     else
-      %{s | dropped: s.dropped + 1}
+      look(length, %{s | dropped: s.dropped + 1})
     end
   end
 
@@ -95,11 +94,16 @@ defmodule MQTT.Broker.Local do
     end
   end
 
-  defp look(length, s) when length >= @busy do
-    _ = Native.local_backlog(s.local, length)
-    _ = s.busy || Process.send_after(self(), :look, @look_again)
-    %{s | busy: true}
+  defp look(length, s) do
+    if length < busy(s) do
+      s
+    else
+      _ = Native.local_backlog(s.local, length)
+      _ = s.busy || Process.send_after(self(), :look, @look_again)
+      %{s | busy: true}
+    end
   end
 
-  defp look(_length, s), do: s
+  # One whose mailbox is full is.
+  defp busy(s), do: min(@busy, s.limit)
 end

@@ -216,6 +216,41 @@ defmodule MQTT.Broker.ClientsTest do
       send(slow, :stop)
       eventually(fn -> Broker.stats(name).subscriptions == 0 end)
     end
+
+    test "that is full gets nothing that another member of its group can have" do
+      {name, _} = broker(max_process_messages: 5)
+      test = self()
+
+      subscribe = fn then ->
+        spawn_link(fn ->
+          :ok = Broker.subscribe(name, "$share/g/t")
+          send(test, :subscribed)
+          then.()
+        end)
+      end
+
+      full = subscribe.(fn -> receive do: (:stop -> :ok) end)
+      assert_receive :subscribed
+      publish = fn n -> assert {:ok, :success, 1} = Broker.publish(name, "t", n) end
+      for _ <- 1..5, do: publish.("")
+      eventually(fn -> Process.info(full, :message_queue_len) == {:message_queue_len, 5} end)
+      # It has seen to the fifth.
+      0 = Broker.dropped(name, full)
+      subscribe.(fn -> read(test) end)
+      assert_receive :subscribed
+
+      for n <- 1..20 do
+        publish.("#{n}")
+        assert_receive {:read, ^n}
+      end
+
+      assert Broker.dropped(name, full) == 0
+    end
+  end
+
+  defp read(test) do
+    receive do: ({:mqtt, _, message} -> send(test, {:read, String.to_integer(message.payload)}))
+    read(test)
   end
 
   test "$SYS says what mosquitto's says" do
