@@ -108,7 +108,7 @@ defmodule MQTT.Broker.Handler do
     * it has subscribed or unsubscribed;
     * its will was published, if the rules let it;
     * if `c:message_events/1` asks for it, a message was `:delivered` to it: acknowledged over the connection that it was sent by, or one of QoS 0 written;
-    * one was `:dropped`: a reason of `c:authorize_delivery/3`, `:queue_full`, `:expired`, `:packet_too_large`, `:discarded` with its session,
+    * one was `:dropped`: a reason of `c:authorize_delivery/3`, `:queue_full`, `:expired`, `:packet_too_large`, `:discarded` with its session, `:not_authorized` where it had waited of a subscription that the ACL file allows no more,
       or `{:refused, reason}` by the client. What was dropped while it was away is told when it is back; one of QoS 0 is not kept for it, which is not told. At most 64
       messages, or 64 KiB of them, wait to be told, of further ones `info/2` of `MQTT.Broker` has the number only;
     * one that it published was `:retained`, or, if it has no payload, what was retained was removed;

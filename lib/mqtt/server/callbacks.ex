@@ -189,15 +189,16 @@ defmodule MQTT.Server.Callbacks do
 
       @doc """
       A message without a reference was dropped, whether `c:handle_delivery/4` was called for it before or not: its session held as much as it may
-      (`:queue_full`), its time was over (`:expired`), it had QoS 0 and the connection ended (`:not_connected`), or the session began anew
-      (`:discarded`). What was dropped before the connection is told when it begins. At most 64 messages, or 64 KiB of them, wait to be told, of
+      (`:queue_full`), its time was over (`:expired`), it had QoS 0 and the connection ended (`:not_connected`), the session began anew
+      (`:discarded`), or it had waited of a subscription that the rules of a `:router` action ended (`:not_authorized`). What was dropped before the connection is told when it begins. At most 64 messages, or 64 KiB of them, wait to be told, of
       further ones `t:MQTT.Session.info/0` has the number only.
       """
       @callback handle_dropped(
                   topic :: binary,
                   message :: binary,
                   opts :: map,
-                  reason :: :queue_full | :expired | :not_connected | :discarded,
+                  reason ::
+                    :queue_full | :expired | :not_connected | :discarded | :not_authorized,
                   state
                 ) ::
                   {:ok, state}

@@ -110,7 +110,7 @@ defmodule MQTT.Broker.HandlerTest do
         end
       end
 
-      for answer <- [false, {:error, :success}, {:ok, nil, 1}] do
+      for answer <- [false, {:error, :success}, {:error, 5}, {:ok, nil, 1}] do
         {_, port} = broker(handler: {Wrong, answer})
         client = open(port)
         send_bytes(client, V5.connect(0x02, ["out"]))

@@ -4,7 +4,7 @@ defmodule MQTT.Broker.Connection.Hooks do
 
   alias MQTT.Message
   alias MQTT.Broker.Context
-  alias MQTT.Server.{Accepting, Events}
+  alias MQTT.Server.Events
 
   @typedoc "A `MQTT.Broker.Connection`."
   @type s :: struct
@@ -59,7 +59,7 @@ defmodule MQTT.Broker.Connection.Hooks do
 
   # A client that is not let in is told an error, and nothing else.
   defp answer?(callback, {:error, reason}) when callback in [:authenticate, :handle_auth],
-    do: Accepting.rejection(reason) != :error
+    do: match?({:ok, code, _} when code >= 0x80, Events.reason(reason))
 
   defp answer?(_callback, {:error, reason}), do: Events.reason(reason) != :error
   defp answer?(:authorize_subscribe, {:ok, qos}), do: qos in 0..2
