@@ -31,7 +31,7 @@ defmodule MQTT.Broker do
   use Supervisor
 
   alias MQTT.{Router, Session}
-  alias MQTT.Broker.{Context, Locals, Options, Sessions, Sys}
+  alias MQTT.Broker.{Context, Guests, Locals, Options, Sessions, Sys}
 
   # The supervisor of all but the sessions.
   @services MQTT.Broker.Services
@@ -75,9 +75,10 @@ defmodule MQTT.Broker do
 
   @impl true
   def init(options) do
-    # Only the first of them takes the others with it, and the clients.
-    children = [{Sessions, options}, together(services(options))]
-    Supervisor.init(children, strategy: :rest_for_one)
+    # Without its sessions it is another broker: then it ends, as its own supervisor and those who monitor it get to know. A service
+    # is started again alone.
+    children = [{Context, options.name}, {Sessions, options}, together(services(options))]
+    Supervisor.init(children, strategy: :one_for_one, max_restarts: 0)
   end
 
   # In this order, so that the clients are told of the end first.
@@ -93,7 +94,8 @@ defmodule MQTT.Broker do
         do: [],
         else: [{Sys, {options.name, options.sys_interval}}]
 
-    [{Locals, {options.name, options.max_process_messages}} | sys] ++ listeners
+    locals = {Locals, {options.name, options.max_process_messages}}
+    [locals, {Guests, options.name} | sys] ++ listeners
   end
 
   defp together(services) do
@@ -107,7 +109,7 @@ defmodule MQTT.Broker do
 
   @doc """
   Closes the listening sockets, as `MQTT.Listener.suspend/1` does: no further client comes, those that are connected stay. So a
-  broker is emptied before it stops.
+  broker is emptied before it stops. A listener that has crashed meanwhile is started anew, and listens.
 
       iex> {:ok, broker} = MQTT.Broker.start_link(name: :suspended, ip: {127, 0, 0, 1}, port: 0)
       iex> :ok = MQTT.Broker.suspend(:suspended)
@@ -131,10 +133,13 @@ defmodule MQTT.Broker do
   end
 
   defp each_listener(broker, call) do
-    [{@services, services, _, _}] =
-      for {@services, _, _, _} = found <- Supervisor.which_children(broker), do: found
+    %{name: name} = Context.get!(broker)
 
-    children = Supervisor.which_children(services)
+    children =
+      for {@services, services, _, _} when is_pid(services) <- Supervisor.which_children(name),
+          child <- Supervisor.which_children(services),
+          do: child
+
     found = for {{MQTT.Listener, number}, pid, _, _} <- children, is_pid(pid), do: {number, pid}
     for {_number, pid} <- Enum.sort(found), do: call.(pid)
   end
@@ -142,7 +147,7 @@ defmodule MQTT.Broker do
   @doc """
   Turns the calling process into the connection of a client of the broker, and never returns: for sockets that were accepted otherwise than by its
   listeners, as those of TLS. It is `MQTT.Server.enter_loop/4`, whose options it takes, but for those of sessions; what they do not say is as
-  with the listeners. The connection ends with the broker.
+  with the listeners. The connection ends with the broker. Neither `:max_connections` nor `suspend/1` is about these.
 
       defmodule TLS do
         use Task, restart: :permanent
@@ -150,15 +155,23 @@ defmodule MQTT.Broker do
         def start_link(options), do: Task.start_link(__MODULE__, :run, [options])
 
         def run(options) do
-          {:ok, listener} = :ssl.listen(8883, [:binary, active: false, backlog: 1024] ++ options)
+          options = [:binary, active: false, reuseaddr: true, backlog: 1024] ++ options
+          {:ok, listener} = :ssl.listen(8883, options)
           accept(listener)
         end
 
         defp accept(listener) do
-          {:ok, socket} = :ssl.transport_accept(listener)
-          pid = :proc_lib.spawn(fn -> serve() end)
-          :ok = :ssl.controlling_process(socket, pid)
-          send(pid, {:yours, socket})
+          case :ssl.transport_accept(listener) do
+            {:ok, socket} ->
+              pid = :proc_lib.spawn(fn -> serve() end)
+              _ = :ssl.controlling_process(socket, pid)
+              send(pid, {:yours, socket})
+
+            # As when there are too many open files.
+            {:error, _reason} ->
+              Process.sleep(100)
+          end
+
           accept(listener)
         end
 
@@ -178,15 +191,16 @@ defmodule MQTT.Broker do
   """
   @spec enter_loop(t, MQTT.Transport.t(), keyword) :: no_return
   def enter_loop(broker, transport, options \\ []) do
-    options = Options.of_connection(options, Context.get!(broker).connection)
-    _ = Process.monitor(broker)
+    context = Context.get!(broker)
+    options = Options.of_connection(options, context.connection)
+    Guests.join(context)
     MQTT.Server.enter_loop(MQTT.Broker.Connection, broker, transport, options)
   end
 
   @doc """
   Reads the password file and the ACL file again, and says `:ok`, or `{:error, sentence}` if one of them is wrong: then what was read before goes on to count. Clients
   that are connected may do what they might until they connect again, see `disconnect/3`; then the subscriptions of their sessions end that
-  they may not have any more, and what has waited of them is dropped.
+  they may not have any more, and what has waited of them is dropped. Of these a handler is not told that they are `:unsubscribed`.
   """
   @spec reload(t) :: :ok | {:error, String.t()}
   def reload(broker), do: broker |> Context.get!() |> Sessions.reload()
@@ -203,7 +217,7 @@ defmodule MQTT.Broker do
   Subscribes the calling process to a filter: messages come as `{:mqtt, broker, %MQTT.Message{}}`, at first those that are retained. The option `:qos` is
   0 by default, and `$share/group/filter` shares them with others.
 
-  The subscription ends with the process. While `:max_process_messages` wait in its mailbox, further ones are
+  The subscription ends with the process, and with the broker, whose name can be monitored. While `:max_process_messages` wait in its mailbox, further ones are
   dropped: `dropped/2` says how many.
 
       iex> {:ok, broker} = MQTT.Broker.start_link(name: :local_example, ip: {127, 0, 0, 1}, port: 0)

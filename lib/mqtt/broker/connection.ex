@@ -239,8 +239,7 @@ defmodule MQTT.Broker.Connection do
   end
 
   # Of a connection that is no listener's.
-  def handle_info({:DOWN, _, :process, {broker, _node}, _reason}, %{broker: broker}),
-    do: {:stop, :shutdown}
+  def handle_info({MQTT.Broker.Guests, _, :process, _, _reason}, _s), do: {:stop, :shutdown}
 
   def handle_info(_message, s), do: {:ok, s}
 

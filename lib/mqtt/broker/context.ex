@@ -1,6 +1,8 @@
 defmodule MQTT.Broker.Context do
   @moduledoc false
-  # What all connections of a broker have in common, by the broker's name.
+  # What all connections of a broker have in common, by the broker's name. Its process takes it back when the broker has ended.
+
+  use GenServer
 
   alias MQTT.{Broker, Router}
   alias MQTT.Broker.Handler
@@ -53,11 +55,19 @@ defmodule MQTT.Broker.Context do
           since: integer
         }
 
+  def start_link(name), do: GenServer.start_link(__MODULE__, name)
+
+  @impl true
+  def init(name) do
+    Process.flag(:trap_exit, true)
+    {:ok, name}
+  end
+
+  @impl true
+  def terminate(_reason, name), do: :persistent_term.erase({__MODULE__, name})
+
   @spec put(t) :: :ok
   def put(context), do: :persistent_term.put({__MODULE__, context.name}, context)
-
-  @spec delete(atom) :: boolean
-  def delete(name), do: :persistent_term.erase({__MODULE__, name})
 
   @doc "None if there is no such broker, or no longer."
   @spec get(atom) :: t | nil
@@ -67,5 +77,18 @@ defmodule MQTT.Broker.Context do
   @spec get!(atom) :: t
   def get!(name) do
     get(name) || exit({:noproc, {MQTT.Broker, name}})
+  end
+
+  @doc "Has the calling process found by a name."
+  @spec put_process(t, atom) :: true
+  def put_process(context, name), do: :ets.insert(context.processes, {name, self()})
+
+  @doc "The process of that name. Exits the caller if it does not run, as while it is started again."
+  @spec process!(t, atom) :: pid
+  def process!(context, name) do
+    case :ets.lookup(context.processes, name) do
+      [{_, pid}] -> pid
+      [] -> exit({:noproc, {MQTT.Broker, context.name}})
+    end
   end
 end

@@ -11,7 +11,7 @@ defmodule MQTT.Broker.Locals do
   @doc "Has the stand-in of a process do something. The calling one gets one if it has none, and subscribes."
   @spec call(Context.t(), pid, term) :: term
   def call(context, process, request) do
-    [{:locals, locals}] = :ets.lookup(context.processes, :locals)
+    locals = Context.process!(context, :locals)
     start? = elem(request, 0) == :subscribe
 
     with local when is_pid(local) <- GenServer.call(locals, {:local, process, start?}),
@@ -21,7 +21,7 @@ defmodule MQTT.Broker.Locals do
   @impl true
   def init({name, limit}) do
     context = Context.get!(name)
-    true = :ets.insert(context.processes, {:locals, self()})
+    Context.put_process(context, :locals)
     {:ok, %{context: context, limit: limit, locals: %{}, monitors: %{}}}
   end
 

@@ -133,7 +133,10 @@ defmodule MQTT.Broker.Options do
     end
 
     Options.known!(options, @server_names -- @session_names, "MQTT.Broker.enter_loop/3")
-    Keyword.merge(all, options)
+    options = Keyword.merge(all, options)
+    # For the sentences about what is wrong.
+    _ = MQTT.Server.Options.new(MQTT.Broker.Connection, options)
+    options
   end
 
   # Otherwise it could not let anybody in.

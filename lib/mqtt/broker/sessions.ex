@@ -89,8 +89,13 @@ defmodule MQTT.Broker.Sessions do
   @doc "Reads the password file and the ACL file again. With an error all stays as it is."
   @spec reload(Context.t()) :: :ok | {:error, String.t()}
   def reload(context) do
-    with {:ok, read} <- read(context.files),
-         do: GenServer.call(context.sessions, {:replace, read}, :infinity)
+    # One after the other, so that what was read last is what counts.
+    replace = fn ->
+      with {:ok, read} <- read(context.files),
+           do: GenServer.call(context.sessions, {:replace, read}, :infinity)
+    end
+
+    :global.trans({{__MODULE__, context.sessions}, self()}, replace, [node()])
   end
 
   @doc "How many clients are connected."
@@ -99,9 +104,6 @@ defmodule MQTT.Broker.Sessions do
 
   @impl true
   def init(options) do
-    # So that terminate/2 takes back what others find the broker by.
-    Process.flag(:trap_exit, true)
-
     files = {options.password_file, options.acl_file}
 
     with {:ok, {passwords, acl}} <- read(files) do
@@ -156,7 +158,7 @@ defmodule MQTT.Broker.Sessions do
     # The others end by themselves, unless a callback keeps them.
     _ =
       if client.pids != [] and s.timeout != :infinity,
-        do: Process.send_after(self(), {:stuck, client.pids, session}, s.timeout)
+        do: Process.send_after(self(), {:stuck, client_id, client.pids, session}, s.timeout)
 
     client = %{
       pids: [pid | client.pids],
@@ -204,8 +206,16 @@ defmodule MQTT.Broker.Sessions do
     {:noreply, s}
   end
 
-  def handle_info({:stuck, pids, session}, s) do
-    for pid <- pids, Session.info(session).connection != pid, do: Process.exit(pid, :kill)
+  def handle_info({:stuck, client_id, pids, session}, s) do
+    stuck = for pid <- pids, Process.alive?(pid), do: pid
+    holder = Session.info(session).connection
+    for pid <- stuck, pid != holder, do: Process.exit(pid, :kill)
+
+    # The one behind it may take its time to be let in.
+    _ =
+      if holder in stuck and match?(%{pids: [_, _ | _]}, s.clients[client_id]),
+        do: Process.send_after(self(), {:stuck, client_id, [holder], session}, s.timeout)
+
     {:noreply, s}
   end
 
@@ -277,10 +287,4 @@ defmodule MQTT.Broker.Sessions do
   end
 
   defp tell(_events, _client_id, _hooks), do: :ok
-
-  # Where this process crashes, the connections still have to end.
-  @impl true
-  def terminate(reason, s) do
-    _ = if reason in [:normal, :shutdown], do: Context.delete(s.context.name)
-  end
 end

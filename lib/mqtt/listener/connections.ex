@@ -6,7 +6,7 @@ defmodule MQTT.Listener.Connections do
   use GenServer
 
   alias MQTT.Native
-  alias MQTT.Server.Connection
+  alias MQTT.Server.{Connection, Ending}
 
   # How long to wait when there can be no further process, in milliseconds.
   @exhausted 100
@@ -95,32 +95,6 @@ defmodule MQTT.Listener.Connections do
   end
 
   @impl true
-  def terminate(_reason, s) do
-    children = children(s)
-    monitors = for pid <- children, into: %{}, do: {Process.monitor(pid), pid}
-    Enum.each(children, &Process.exit(&1, :shutdown))
-
-    _ =
-      if s.shutdown_timeout != :infinity,
-        do: Process.send_after(self(), :too_long, s.shutdown_timeout)
-
-    wait(monitors)
-  end
-
-  defp wait(monitors) when monitors == %{}, do: :ok
-
-  defp wait(monitors) do
-    receive do
-      {:DOWN, monitor, _, _, _} ->
-        monitors |> Map.delete(monitor) |> wait()
-
-      # Taken as well, so that each message is looked at once.
-      {:EXIT, _, _} ->
-        wait(monitors)
-
-      :too_long ->
-        Enum.each(monitors, fn {_, pid} -> Process.exit(pid, :kill) end)
-        wait(monitors)
-    end
-  end
+  def terminate(_reason, s),
+    do: s |> children() |> Ending.all(s.shutdown_timeout, &Process.exit(&1, :shutdown))
 end

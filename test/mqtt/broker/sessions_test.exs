@@ -253,6 +253,40 @@ defmodule MQTT.Broker.SessionsTest do
       assert %{connected: true} = Broker.info(name, "client")
     end
 
+    defmodule StuckBehind do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_publish(client, message, test), do: Stuck.handle_publish(client, message, test)
+
+      @impl true
+      def handle_event({:connected, :resumed}, _client, test) do
+        send(test, {:resumed, self()})
+        receive do: (:go_on -> :ok)
+      end
+
+      def handle_event(_event, _client, _test), do: :ok
+    end
+
+    test "are taken over from one that is stuck by one that is let in late" do
+      {name, port} = broker(handler: {StuckBehind, self()}, takeover_timeout: 20)
+      first = V5.with_session(port, "client")
+      send_bytes(first, V5.publish("t", "x"))
+      assert_receive :stuck
+      %{session: %{connection: stuck}, pid: stuck} = Broker.info(name, "client")
+      monitor = Process.monitor(stuck)
+      second = open(port)
+      send_bytes(second, V5.connect(0x00, ["client"], V5.expiry(0)))
+      assert_receive {:resumed, pid}
+      # Longer than it has to wait, and while it has the session.
+      refute_receive {:DOWN, ^monitor, _, _, _}, 100
+      send(pid, :go_on)
+      assert {:connack, 1, 0, _} = V5.recv_packet(second)
+      assert_receive {:DOWN, ^monitor, _, _, :killed}
+      close(second)
+      eventually(fn -> Broker.clients(name) == [] end)
+    end
+
     test "taken over or not, lose no will when the process of their connection is killed" do
       {name, port} = broker()
       subscriber = V5.subscribed(V5.connected(port, "subscriber"), [{"will", 1}])

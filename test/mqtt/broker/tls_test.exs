@@ -77,7 +77,7 @@ defmodule MQTT.Broker.TLSTest do
     [code] = Regex.run(~r/^    defmodule TLS do\n.*?^    end\n/ms, doc)
     port = free_port()
     [{module, _}] = code |> String.replace("8883", "#{port}") |> Code.compile_string()
-    start_supervised!({module, [ip: {127, 0, 0, 1}, reuseaddr: true] ++ Acceptor.certificate()})
+    start_supervised!({module, [ip: {127, 0, 0, 1}] ++ Acceptor.certificate()})
     eventually(fn -> match?({:ok, _}, :gen_tcp.connect({127, 0, 0, 1}, port, [])) end)
     port
   end
