@@ -88,7 +88,7 @@ defmodule MQTT.Server.Events do
 
   # `acked` messages of QoS 1 and 2 have been handled and are not among the commands yet.
 
-  # QoS 0, which nobody acknowledges.
+  # QoS 0, which nobody acknowledges. What most callbacks say is seen to here, and anything else in a call of its own, as is what was raised.
   defp publishes(
          [{:publish, topic, message, opts} | events],
          callback,
@@ -97,7 +97,39 @@ defmodule MQTT.Server.Events do
          acked,
          all
        ) do
-    case publish(callback, topic, message, opts, state) do
+    try do
+      callback.(topic, message, opts, state)
+    catch
+      kind, value ->
+        kind
+        |> caught(value, __STACKTRACE__)
+        |> published(events, callback, handler, state, acked, all)
+    else
+      {:ok, state} -> publishes(events, callback, handler, state, acked, all)
+      result -> published(result, events, callback, handler, state, acked, all)
+    end
+  end
+
+  defp publishes([{_, topic, message, opts, _id} | events], callback, handler, state, acked, all) do
+    try do
+      callback.(topic, message, opts, state)
+    catch
+      kind, value ->
+        kind
+        |> caught(value, __STACKTRACE__)
+        |> acknowledged(events, callback, handler, state, acked, all)
+    else
+      {:ok, state} -> publishes(events, callback, handler, state, acked + 1, all)
+      result -> acknowledged(result, events, callback, handler, state, acked, all)
+    end
+  end
+
+  defp publishes(events, _callback, handler, state, acked, commands),
+    do: handle(events, handler, state, acked(acked, commands))
+
+  # What the callback has said of a message of QoS 0.
+  defp published(result, events, callback, handler, state, acked, all) do
+    case result do
       {:ok, state} ->
         publishes(events, callback, handler, state, acked, all)
 
@@ -115,8 +147,9 @@ defmodule MQTT.Server.Events do
     end
   end
 
-  defp publishes([{_, topic, message, opts, _id} | events], callback, handler, state, acked, all) do
-    case publish(callback, topic, message, opts, state) do
+  # And of one of QoS 1 or 2.
+  defp acknowledged(result, events, callback, handler, state, acked, all) do
+    case result do
       {:ok, state} ->
         publishes(events, callback, handler, state, acked + 1, all)
 
@@ -133,9 +166,6 @@ defmodule MQTT.Server.Events do
         stop(other, state, acked(acked, all))
     end
   end
-
-  defp publishes(events, _callback, handler, state, acked, commands),
-    do: handle(events, handler, state, acked(acked, commands))
 
   defp publishes_acting(actions, events, callback, handler, state, commands) do
     case add(actions, commands) do
@@ -332,12 +362,6 @@ defmodule MQTT.Server.Events do
     # Cut short: the message may be megabytes.
     shown = inspect(action, limit: 20, printable_limit: 200)
     {ArgumentError.exception("the action #{shown} cannot be carried out: #{why}"), []}
-  end
-
-  defp publish(callback, topic, message, opts, state) do
-    callback.(topic, message, opts, state)
-  catch
-    kind, value -> caught(kind, value, __STACKTRACE__)
   end
 
   @doc "Calls a callback. One that raises or exits stops the connection, which keeps its state."
