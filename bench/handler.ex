@@ -15,6 +15,7 @@ defmodule Bench.Handler do
 
   @impl true
   def handle_publish("ignore", _message, _opts, state), do: {:ok, state}
+  def handle_publish("ignore/" <> _, _message, _opts, state), do: {:ok, state}
 
   def handle_publish("echo" = topic, message, _opts, state) do
     {:ok, state, {:publish, topic, message}}

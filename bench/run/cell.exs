@@ -7,6 +7,9 @@ defmodule Bench.Cell do
   # So much of a core may be busy with something else.
   @disturbed 0.15
 
+  @doc "Whether something else was at work meanwhile."
+  def disturbed?(cell), do: cell["others"] > @disturbed
+
   @doc """
   What was measured, or `:failed`. It is measured again, up to `options.tries` times, if something else was
   at work on the machine.
@@ -24,7 +27,7 @@ defmodule Bench.Cell do
         Servers.stop(running)
       end
 
-    if tries > 1 and is_map(cell) and cell["others"] > @disturbed do
+    if tries > 1 and is_map(cell) and disturbed?(cell) do
       IO.puts(
         :stderr,
         "Something else took #{Float.round(cell["others"], 2)} of a core; once again."
@@ -64,6 +67,8 @@ defmodule Bench.Cell do
       end
 
     Map.merge(values, %{
+      "cores" => values["cpu_seconds"] / values["seconds"],
+      "load" => values["load_cpu_seconds"] / values["seconds"],
       "rate" => values["messages"] / values["seconds"],
       "others" => values["others_cpu_seconds"] / values["seconds"],
       "cost" => values["cpu_seconds"] / values["messages"] * 1.0e6

@@ -18,8 +18,10 @@ defmodule Bench.Servers do
     {:broker, "this, MQTT.Broker", :ours, ~w(broker), "defaults, without `$SYS`"},
     {:mosquitto, "mosquitto", :program, ["mosquitto", "-c"],
      "`set_tcp_nodelay true`, no limit of queued and inflight messages, no persistence, no log"},
+    {:mosquitto_nagle, "mosquitto, Nagle", :program, ["mosquitto", "-c"],
+     "the same without `set_tcp_nodelay`, as is its default"},
     {:rumqttd, "rumqttd", :program, ["rumqttd", "--quiet", "--config"],
-     "its default configuration with one listener of MQTT 3.1.1, payloads up to 1 MiB and 1,000 messages inflight"}
+     "one listener of MQTT 3.1.1 that accepts without a delay, up to 16,384 connections, payloads up to 1 MiB, 1,000 messages inflight; otherwise its default configuration"}
   ]
 
   # Milliseconds for a program to listen, and between two looks.
@@ -39,10 +41,10 @@ defmodule Bench.Servers do
   end
 
   @doc "Starts it with these flags for its emulator, and with the handler if it is ours."
-  def start({_, name, :program, [program | arguments], _}, directory, _modules, _options) do
+  def start({key, _, :program, [program | arguments], _}, directory, _modules, _options) do
     port = free_port()
-    configuration = Path.join(directory, "#{program}.toml")
-    File.write!(configuration, configuration(name, port))
+    configuration = Path.join(directory, "#{key}.toml")
+    File.write!(configuration, configuration(key, port))
     server = open(program, arguments ++ [configuration])
     {:os_pid, pid} = Port.info(server, :os_pid)
     await(port, server, @patience)
@@ -128,19 +130,21 @@ defmodule Bench.Servers do
     end
   end
 
-  defp configuration("mosquitto", port) do
+  defp configuration(:mosquitto, port),
+    do: configuration(:mosquitto_nagle, port) <> "set_tcp_nodelay true\n"
+
+  defp configuration(:mosquitto_nagle, port) do
     """
     listener #{port} 127.0.0.1
     allow_anonymous true
     persistence false
-    set_tcp_nodelay true
     max_queued_messages 0
     max_inflight_messages 0
     log_type none
     """
   end
 
-  defp configuration("rumqttd", port) do
+  defp configuration(:rumqttd, port) do
     """
     id = 0
 

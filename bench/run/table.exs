@@ -2,7 +2,7 @@ defmodule Bench.Table do
   @moduledoc false
   # Prints what was measured, as Markdown.
 
-  alias Bench.Command
+  alias Bench.{Cell, Command}
 
   @mebibyte 1_048_576
   # From so many connections on, what one of them takes can be told.
@@ -13,7 +13,7 @@ defmodule Bench.Table do
     IO.puts("""
     # Results
 
-    Written by `script/bench#{if options.quick, do: " --quick"}`; `README.md` says what the rows are. Server and \
+    Written by `#{Enum.join(["script/bench" | System.argv()], " ")}`; `README.md` says what the rows are. Server and \
     load generator share the cores of one machine, so only ratios within a workload mean something.
 
       * Machine: #{cores()} × #{processor()}, Linux #{first_line("/proc/sys/kernel/osrelease")}
@@ -33,8 +33,8 @@ defmodule Bench.Table do
 
     IO.puts("""
 
-    | Workload | Server | Messages/s | × first | CPU µs/message | × first | RSS MiB | Peak MiB | KiB/connection | Latency µs, p50 / p99 / p99.9 / max | Besides |
-    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\
+    | Workload | Server | Messages/s | × first | CPU µs/message | × first | Cores, server + load | RSS MiB | Peak MiB | KiB/connection | Latency µs, p50 / p99 / p99.9 / max | Besides |
+    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\
     """)
   end
 
@@ -50,7 +50,7 @@ defmodule Bench.Table do
 
   defp row(names, cell, first, at_qos_0) do
     columns = if :failed in cell, do: ["failed"], else: columns(cell, first, at_qos_0)
-    columns = columns ++ List.duplicate("", 9 - length(columns))
+    columns = columns ++ List.duplicate("", 10 - length(columns))
     IO.puts("| #{Enum.join(names ++ columns, " | ")} |")
   end
 
@@ -62,12 +62,20 @@ defmodule Bench.Table do
       ratio(cell, first, "rate"),
       "#{number(median(cell, "cost"))} (#{number(lowest)}–#{number(highest)})",
       ratio(cell, first, "cost"),
+      "#{number(median(cell, "cores"))} + #{number(median(cell, "load"))}",
       mebibytes(cell, "resident"),
       mebibytes(cell, "peak"),
       per_connection(cell),
       latency(cell, ""),
-      besides(cell, at_qos_0)
+      [disturbed(cell), besides(cell, at_qos_0)]
+      |> Enum.reject(&(&1 in [nil, ""]))
+      |> Enum.join("; ")
     ]
+  end
+
+  defp disturbed(cell) do
+    count = Enum.count(cell, &Cell.disturbed?/1)
+    if count > 0, do: "something else was at work in #{count} of #{length(cell)}"
   end
 
   defp rate([%{"target" => target} | _] = cell),
@@ -92,7 +100,15 @@ defmodule Bench.Table do
 
   defp latency([%{} = values | _] = cell, prefix) do
     if values[prefix <> "p50"],
-      do: Enum.map_join(~w(p50 p99 p999 max), " / ", &round(median(cell, prefix <> &1) * 1.0e6))
+      do: Enum.map_join(~w(p50 p99 p999 max), " / ", &quantile(cell, &1, prefix <> &1))
+  end
+
+  # None where there are too few to say it. The highest is that of all rounds.
+  defp quantile(cell, name, key) do
+    case cell |> Enum.map(& &1[key]) |> Enum.reject(&is_nil/1) do
+      [] -> "–"
+      all -> round(if(name == "max", do: Enum.max(all), else: middle(all)) * 1.0e6)
+    end
   end
 
   defp besides([%{"resident_early" => _} | _] = cell, _at_qos_0) do
@@ -115,7 +131,10 @@ defmodule Bench.Table do
 
   defp median(cell, name), do: cell |> Enum.map(& &1[name]) |> middle()
 
-  defp middle(values), do: values |> Enum.sort() |> Enum.at(div(length(values), 2))
+  defp middle(values) do
+    {values, half} = {Enum.sort(values), length(values) / 2}
+    (Enum.at(values, ceil(half) - 1) + Enum.at(values, floor(half))) / 2
+  end
 
   # Three digits.
   defp number(value) when value >= 100, do: "#{round(value)}"

@@ -1,6 +1,6 @@
 defmodule Bench.Workloads do
   @moduledoc false
-  # Name, arguments of the load generator, and options: `servers` if not all but `nodelay`, `flags` for
+  # Name, arguments of the load generator, and options: `servers` if not all but those that differ by Nagle's algorithm, `flags` for
   # the emulators, `handler` for the servers of this library, `qos_0` to name the workload that is the
   # same at QoS 0, and `quick` for further arguments when there is little time, or `:never`.
 
@@ -9,7 +9,9 @@ defmodule Bench.Workloads do
   @brokers [:broker, :mosquitto, :rumqttd]
   @servers @elixir ++ @brokers
   # Where Nagle's algorithm makes a difference.
-  @nagle @elixir ++ [:nodelay] ++ @brokers
+  @nagle @elixir ++ [:nodelay, :broker, :mosquitto, :mosquitto_nagle, :rumqttd]
+  # And of the brokers these.
+  @quiet @elixir ++ [:broker]
   @no_busy_wait "+sbwt none +sbwtdcpu none +sbwtdio none"
 
   @workloads [
@@ -20,15 +22,16 @@ defmodule Bench.Workloads do
     {"flood-64-out-qos-1", ~w(flood-out --qos 1), servers: @ours, qos_0: "flood-64-out"},
     {"flood-64-out-qos-2", ~w(flood-out --qos 2), servers: @ours, qos_0: "flood-64-out"},
     {"flood-64-100", ~w(flood --connections 100), quick: :never},
+    {"flood-64-topics", ~w(flood --topics 100), quick: :never},
     {"flood-1k", ~w(flood --size 1024), []},
     {"flood-64k", ~w(flood --size 65536 --connections 4), []},
     {"echo", ~w(echo), []},
     {"echo-50", ~w(echo --connections 50), []},
     {"paced-5k", ~w(paced --rate 5000), servers: @nagle, quick: :never},
     {"paced-5k-no-busy-wait", ~w(paced --rate 5000),
-     servers: @elixir, flags: @no_busy_wait, quick: :never},
+     servers: @quiet, flags: @no_busy_wait, quick: :never},
     {"paced-20k", ~w(paced --rate 20000), servers: @nagle},
-    {"paced-20k-no-busy-wait", ~w(paced --rate 20000), servers: @elixir, flags: @no_busy_wait},
+    {"paced-20k-no-busy-wait", ~w(paced --rate 20000), servers: @quiet, flags: @no_busy_wait},
     {"pairs", ~w(pairs), servers: @nagle},
     {"pairs-qos-1", ~w(pairs --qos 1), servers: @brokers, qos_0: "pairs", quick: :never},
     # The clients speak MQTT 5.0, and rumqttd listens for MQTT 3.1.1.

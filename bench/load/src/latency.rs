@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Of a latency, that are kept.
 const DIGITS: u8 = 3;
 
+/// So many are needed beyond a quantile that says anything.
+const ENOUGH: f64 = 10.0;
+
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
 
 pub(crate) struct Latency(Histogram<u64>);
@@ -41,9 +44,11 @@ impl Latency {
         self.0.len()
     }
 
-    /// The quantiles that are reported, in seconds.
+    /// The quantiles that are reported, in seconds: those beyond which there are [`ENOUGH`].
     pub(crate) fn quantiles(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        QUANTILES.into_iter().map(|(name, quantile)| {
+        let beyond = |quantile| self.count() as f64 * (1.0 - quantile);
+        let told = move |&(name, quantile): &(_, f64)| name == "max" || beyond(quantile) >= ENOUGH;
+        QUANTILES.into_iter().filter(told).map(|(name, quantile)| {
             (name, Duration::from_nanos(self.0.value_at_quantile(quantile)).as_secs_f64())
         })
     }

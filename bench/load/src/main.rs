@@ -92,10 +92,11 @@ fn open_many_files() -> io::Result<()> {
 
 fn report(outcome: &Outcome, elapsed: Duration, before: &Usage, after: &Usage) {
     print!(
-        "messages={} seconds={} cpu_seconds={} others_cpu_seconds={} resident={} peak={}",
+        "messages={} seconds={} cpu_seconds={} load_cpu_seconds={} others_cpu_seconds={} resident={} peak={}",
         outcome.messages,
         elapsed.as_secs_f64(),
         after.cpu.saturating_sub(before.cpu).as_secs_f64(),
+        after.load_cpu.saturating_sub(before.load_cpu).as_secs_f64(),
         after.others_cpu.saturating_sub(before.others_cpu).as_secs_f64(),
         after.resident,
         after.peak,

@@ -9,7 +9,9 @@ use std::time::Duration;
 pub(crate) struct Usage {
     /// Of the server.
     pub(crate) cpu: Duration,
-    /// Of all other processes but this one. It is estimated from samples.
+    /// Of this process.
+    pub(crate) load_cpu: Duration,
+    /// Of all other processes. It is estimated from samples.
     pub(crate) others_cpu: Duration,
     /// Bytes of memory that the server has at the moment.
     pub(crate) resident: u64,
@@ -28,9 +30,13 @@ impl Usage {
         let server = server.stat()?;
         let ourselves = Process::myself()?.stat()?;
         let machine = KernelStats::current()?.total;
-        let all = machine.user + machine.nice + machine.system + machine.steal.unwrap_or(0);
+        // What is done in interrupts is somebody's time as well.
+        let interrupts = [machine.irq, machine.softirq, machine.steal];
+        let interrupts: u64 = interrupts.into_iter().flatten().sum();
+        let all = machine.user + machine.nice + machine.system + interrupts;
         Ok(Self {
             cpu: duration(ticks(&server)),
+            load_cpu: duration(ticks(&ourselves)),
             others_cpu: duration(all.saturating_sub(ticks(&server) + ticks(&ourselves))),
             resident: server.rss * procfs::page_size(),
             peak,

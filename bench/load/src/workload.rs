@@ -69,10 +69,10 @@ impl Kind {
             Self::Churn { parallel, early, connections } => {
                 Box::new(churn::Churn::start(port, pid, parallel, early, connections)?)
             }
-            Self::Flood { connections, size, qos: Qos::AtMostOnce, .. } => {
-                Box::new(flood::Flood::start(port, connections, size)?)
+            Self::Flood { connections, size, topics, qos: Qos::AtMostOnce, .. } => {
+                Box::new(flood::Flood::start(port, connections, size, topics.max(1))?)
             }
-            Self::Flood { connections, size, qos, window } => {
+            Self::Flood { connections, size, qos, window, .. } => {
                 Box::new(flood_acknowledged::start(port, connections, size, qos, window)?)
             }
             Self::FloodOut { connections, size, qos } => {

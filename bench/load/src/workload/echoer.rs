@@ -26,9 +26,9 @@ pub(super) fn connect(
 ) -> io::Result<(Vec<(Client, Echoer)>, Shared)> {
     let (epoch, latency) = (Instant::now(), Latency::shared()?);
     let echoer = |(client, topic): (Client, String)| {
-        let message = Timed::new(&topic, size, epoch)?;
-        let latency = latency.clone();
-        Ok((client, Echoer { message, latency, sent: 0, completed: 0 }))
+        let [message, answer] = [(); 2].map(|()| Timed::new(&topic, size, epoch));
+        let (message, answer, latency) = (message?, answer?, latency.clone());
+        Ok((client, Echoer { message, answer, latency, sent: 0, completed: 0 }))
     };
     let echoers: io::Result<_> =
         connect_echoing(server, connections)?.into_iter().map(echoer).collect();
@@ -37,6 +37,7 @@ pub(super) fn connect(
 
 pub(super) struct Echoer {
     message: Timed,
+    answer: Timed,
     latency: Shared,
     sent: u64,
     completed: u64,
@@ -52,10 +53,10 @@ impl Echoer {
 
 impl Dialogue for Echoer {
     fn receive(&mut self, input: &[u8], _output: &mut Vec<u8>) -> io::Result<usize> {
-        let Some(due) = self.message.take(input)? else { return Ok(0) };
+        let Some(due) = self.answer.take(input)? else { return Ok(0) };
         self.latency.borrow_mut().record(due.elapsed());
         self.completed += 1;
-        Ok(self.message.size())
+        Ok(self.answer.size())
     }
 
     fn send(&mut self, output: &mut Vec<u8>) {

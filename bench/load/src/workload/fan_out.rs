@@ -1,25 +1,22 @@
 //! Messages of one connection to many.
 
+use super::peers::{Dialogue, Peers};
 use super::{Outcome, Workload};
-use crate::client::{Client, PATIENCE};
-use crate::packet;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use crate::client::Client;
+use crate::latency::{Latency, Shared};
+use crate::packet::unexpected;
+use crate::timed::Timed;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// A subscriber's messages are read so many bytes at once.
-const BUFFER: usize = 64 * 1024;
+const TOPIC: &str = "fan-out";
 
+/// The publisher is behind the subscribers.
 pub(crate) struct FanOut {
-    poll: Poll,
-    events: Events,
-    publisher: Client,
-    subscribers: Vec<Client>,
-    packet: Vec<u8>,
-    window: usize,
-    buffer: Box<[u8]>,
+    peers: Peers<Member>,
+    latency: Shared,
+    subscribers: usize,
+    window: u64,
 }
 
 impl FanOut {
@@ -29,67 +26,90 @@ impl FanOut {
         size: usize,
         window: usize,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let mut clients = Client::connect_many(port, subscribers)?;
-        for (number, client) in clients.iter_mut().enumerate() {
-            client.subscribe("fan-out")?;
-            client.set_blocking(false)?;
-            let fd = client.as_raw_fd();
-            poll.registry().register(&mut SourceFd(&fd), Token(number), Interest::READABLE)?;
+        let (epoch, latency) = (Instant::now(), Latency::shared()?);
+        let mut members = Vec::with_capacity(subscribers + 1);
+        for mut client in Client::connect_many(port, subscribers)? {
+            client.subscribe(TOPIC)?;
+            let message = Timed::new(TOPIC, size, epoch)?;
+            let latency = latency.clone();
+            members.push((client, Member::Subscriber { message, latency, received: 0 }));
         }
-        Ok(Self {
-            poll,
-            events: Events::with_capacity(subscribers),
-            publisher: Client::connect(port, "publisher")?,
-            subscribers: clients,
-            packet: packet::publish("fan-out", size),
-            window,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-        })
+        let message = Timed::new(TOPIC, size, epoch)?;
+        members.push((Client::connect(port, "publisher")?, Member::Publisher { message }));
+        Ok(Self { peers: Peers::new(members)?, latency, subscribers, window: window as u64 })
     }
 
-    /// Waits for deliveries, and says how many bytes have come.
-    fn receive(&mut self) -> io::Result<usize> {
-        let mut received = 0;
-        self.poll.poll(&mut self.events, Some(PATIENCE))?;
-        if self.events.is_empty() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        for event in &self.events {
-            let subscriber = &mut self.subscribers[event.token().0];
-            // A read that does not fill the buffer has read everything.
-            while let Some(read) = subscriber.try_read(&mut self.buffer)? {
-                received += read;
-                if read < self.buffer.len() {
-                    break;
-                }
+    /// Publishes as many messages at once as may be on the way, and says how many.
+    fn publish(&mut self, count: u64) -> io::Result<()> {
+        let publisher = self.peers.get(self.subscribers);
+        if let Member::Publisher { message } = &mut publisher.dialogue {
+            let now = Instant::now();
+            for _ in 0..count {
+                message.append(now, &mut publisher.output);
             }
         }
-        Ok(received)
+        publisher.write(false)
     }
 }
 
 impl Workload for FanOut {
     fn run(&mut self, duration: Duration) -> io::Result<Outcome> {
         let end = Instant::now() + duration;
-        let message_size = self.packet.len() * self.subscribers.len();
-        let full_window = self.packet.repeat(self.window);
-        let (mut published, mut received) = (0, 0);
+        let (before, subscribers) = (self.peers.completed(), self.subscribers as u64);
+        let mut published = 0;
+        self.peers.set_blocking(false)?;
         loop {
-            let on_the_way = (published * message_size - received).div_ceil(message_size);
+            let received = self.peers.completed() - before;
+            let on_the_way = (published * subscribers - received).div_ceil(subscribers);
             if Instant::now() < end {
                 let due = self.window - on_the_way;
-                self.publisher.write(&full_window[..due * self.packet.len()])?;
+                self.publish(due)?;
                 published += due;
             } else if on_the_way == 0 {
-                let messages = (received / self.packet.len()) as u64;
-                return Ok(Outcome { messages, latency: None });
+                break;
             }
-            received += self.receive()?;
+            self.peers.advance(false)?;
         }
+        self.peers.settle()?;
+        let messages = published * subscribers;
+        Ok(Outcome { messages, latency: Some(Latency::take(&self.latency)?) })
     }
 
     fn connections(&self) -> usize {
-        self.subscribers.len() + 1
+        self.peers.len()
+    }
+}
+
+enum Member {
+    Publisher { message: Timed },
+    Subscriber { message: Timed, latency: Shared, received: u64 },
+}
+
+impl Dialogue for Member {
+    fn receive(&mut self, input: &[u8], _output: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            _ if input.is_empty() => Ok(0),
+            Self::Publisher { .. } => Err(unexpected(input)),
+            Self::Subscriber { message, latency, received } => {
+                let Some(sent) = message.take(input)? else { return Ok(0) };
+                latency.borrow_mut().record(sent.elapsed());
+                *received += 1;
+                Ok(message.size())
+            }
+        }
+    }
+
+    fn send(&mut self, _output: &mut Vec<u8>) {}
+
+    /// Deliveries. None comes twice, so all have come once there are as many as there have to be.
+    fn completed(&self) -> u64 {
+        match self {
+            Self::Publisher { .. } => 0,
+            Self::Subscriber { received, .. } => *received,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        true
     }
 }

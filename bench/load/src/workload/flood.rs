@@ -29,8 +29,13 @@ struct Place {
 }
 
 impl Flood {
-    pub(crate) fn start(port: u16, connections: usize, size: usize) -> io::Result<Self> {
-        let packet = packet::publish("ignore", size);
+    pub(crate) fn start(
+        port: u16,
+        connections: usize,
+        size: usize,
+        topics: usize,
+    ) -> io::Result<Self> {
+        let packets = packets(size, topics);
         let poll = Poll::new()?;
         let clients = Client::connect_many(port, connections)?;
         for (number, client) in clients.iter().enumerate() {
@@ -42,8 +47,8 @@ impl Flood {
             events: Events::with_capacity(connections),
             places: clients.iter().map(|_| Place { offset: 0, writable: true }).collect(),
             clients,
-            chunk: packet.repeat(CHUNK.div_ceil(packet.len())),
-            packet_size: packet.len(),
+            packet_size: packets.len() / topics,
+            chunk: packets.repeat(CHUNK.div_ceil(packets.len())),
         })
     }
 
@@ -82,6 +87,17 @@ impl Flood {
         }
         Ok(written)
     }
+}
+
+/// One of each topic, which have the same length.
+fn packets(size: usize, topics: usize) -> Vec<u8> {
+    if topics == 1 {
+        return packet::publish("ignore", size);
+    }
+    let digits = (topics - 1).to_string().len();
+    (0..topics)
+        .flat_map(|topic| packet::publish(&format!("ignore/{topic:0digits$}"), size))
+        .collect()
 }
 
 impl Workload for Flood {

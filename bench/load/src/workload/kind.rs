@@ -35,6 +35,9 @@ pub(crate) enum Kind {
         connections: usize,
         #[arg(long, default_value_t = 64)]
         size: usize,
+        /// One after the other; at QoS 0.
+        #[arg(long, default_value_t = 1)]
+        topics: usize,
         #[arg(long, default_value = "0", value_parser = qos(2))]
         qos: Qos,
         /// Messages of a connection that are not acknowledged, at most; at QoS 0 none is.
