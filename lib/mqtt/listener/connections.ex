@@ -12,9 +12,10 @@ defmodule MQTT.Listener.Connections do
   @exhausted 100
 
   @enforce_keys [:parent, :listener, :start, :shutdown_timeout]
-  defstruct @enforce_keys
+  defstruct @enforce_keys ++ [owed: 0]
 
   # start: what each process is given.
+  # owed: how many there could not be yet. Then a message is on its way that has them tried again.
 
   def child_spec(argument) do
     %{
@@ -47,25 +48,23 @@ defmodule MQTT.Listener.Connections do
 
   @impl true
   def handle_info({:"$mqtt", :accepted}, s) do
-    start(Native.listener_announced(s.listener), s)
-    {:noreply, s}
+    case {Native.listener_announced(s.listener), s} do
+      {count, %{owed: 0}} -> {:noreply, start(count, s)}
+      {count, %{owed: owed}} -> {:noreply, %{s | owed: owed + count}}
+    end
   end
 
-  def handle_info({:start, count}, s) do
-    start(count, s)
-    {:noreply, s}
-  end
-
+  def handle_info(:start, s), do: {:noreply, start(s.owed, s)}
   def handle_info(_message_or_exit, s), do: {:noreply, s}
 
-  defp start(0, _s), do: :ok
+  defp start(0, s), do: %{s | owed: 0}
 
   defp start(count, s) do
     if start_one(s) do
       start(count - 1, s)
     else
-      _ = Process.send_after(self(), {:start, count}, @exhausted)
-      :ok
+      _ = Process.send_after(self(), :start, @exhausted)
+      %{s | owed: count}
     end
   end
 

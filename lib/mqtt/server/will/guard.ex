@@ -11,6 +11,9 @@ defmodule MQTT.Server.Will.Guard do
 
   @table __MODULE__
 
+  # How long to wait when there can be no further process, in milliseconds.
+  @exhausted 100
+
   @doc "Makes the table, for the application."
   @spec new_table :: :ok
   def new_table do
@@ -52,18 +55,29 @@ defmodule MQTT.Server.Will.Guard do
   end
 
   @impl true
-  def handle_info({:DOWN, _monitor, _, connection, _}, s) do
-    for {^connection, will, session, module, state} <- :ets.take(@table, connection) do
-      publish = fn -> Will.publish_for(connection, will, session, module, state) end
+  def handle_info({:DOWN, _monitor, _, connection, _}, s), do: publish(connection, s)
+  def handle_info({:publish, connection}, s), do: publish(connection, s)
+  def handle_info(_, s), do: {:noreply, s}
 
-      # If too many wills wait, this one does not.
+  defp publish(connection, s) do
+    for {^connection, will, session, module, state} <- :ets.lookup(@table, connection) do
+      publish = fn session -> Will.publish_for(connection, will, session, module, state) end
+
       _ =
-        with {:error, :max_children} <- Will.start(publish),
-             do: Task.start(fn -> Will.publish_for(connection, will, nil, module, state) end)
+        case start(publish, session) do
+          {:ok, _} -> :ets.delete(@table, connection)
+          _ -> Process.send_after(self(), {:publish, connection}, @exhausted)
+        end
     end
 
     {:noreply, s}
   end
 
-  def handle_info(_, s), do: {:noreply, s}
+  # If too many wills wait, this one does not. There may also be too many processes.
+  defp start(publish, session) do
+    with {:error, :max_children} <- Will.start(fn -> publish.(session) end),
+         do: Task.start(fn -> publish.(nil) end)
+  catch
+    _, _ -> :error
+  end
 end
