@@ -95,4 +95,46 @@ defmodule MQTT.PollerTest do
     eventually(fn -> assert Process.whereis(Poller) not in [nil, pid] end)
     assert_open(client)
   end
+
+  test "connections of another tree go on when the application stops, and when it starts again" do
+    # In a virtual machine of its own.
+    code = ~S"""
+    Application.ensure_all_started(:mqtt)
+    defmodule Echoes do
+      use MQTT.Server
+      def init(_, _), do: {:ok, nil}
+      def handle_publish(topic, message, _opts, s), do: {:ok, s, {:publish, topic, message}}
+    end
+
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, active: false, ip: {127, 0, 0, 1}])
+    {:ok, port} = :inet.port(listener)
+
+    :proc_lib.spawn(fn ->
+      {:ok, socket} = :gen_tcp.accept(listener)
+      MQTT.Server.enter_loop(Echoes, [], MQTT.Transport.new(:tcp, socket))
+    end)
+
+    {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
+    say = fn bytes, answer ->
+      :ok = :gen_tcp.send(client, bytes)
+      {:ok, ^answer} = :gen_tcp.recv(client, byte_size(answer), 2_000)
+    end
+
+    say.(<<0x10, 13, 4::16, "MQTT", 4, 2, 0, 0, 1::16, "c">>, <<0x20, 2, 0, 0>>)
+    say.(<<0x30, 4, 0, 1, "t", "a">>, <<0x30, 4, 0, 1, "t", "a">>)
+    Process.sleep(100)
+    Logger.configure(level: :none)
+    :ok = Application.stop(:mqtt)
+    Process.sleep(100)
+    for _ <- 1..3, do: say.(<<0x30, 4, 0, 1, "t", "b">>, <<0x30, 4, 0, 1, "t", "b">>)
+    {:ok, _} = Application.ensure_all_started(:mqtt)
+    for _ <- 1..3, do: say.(<<0x30, 4, 0, 1, "t", "c">>, <<0x30, 4, 0, 1, "t", "c">>)
+    IO.puts("went on")
+    """
+
+    ebin = Path.dirname(:code.which(MQTT.Server))
+
+    assert {"went on\n", 0} =
+             System.cmd("elixir", ["-pa", "#{ebin}", "-e", code], stderr_to_stdout: true)
+  end
 end

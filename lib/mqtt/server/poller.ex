@@ -34,6 +34,13 @@ defmodule MQTT.Server.Poller do
 
   def init(nil), do: {:ok, nil, 0}
 
+  # Nobody has anything to ask it.
+  @impl true
+  def handle_call(_call, _from, state), do: {:reply, {:error, :not_supported}, state, 0}
+
+  @impl true
+  def handle_cast(_cast, state), do: {:noreply, state, 0}
+
   @impl true
   # The first one follows its start.
   def handle_info(_timeout_or_readable, state) do
