@@ -137,7 +137,8 @@ pub(crate) fn run<'a>(
     alone: bool,
 ) -> Outcome<'a> {
     let mut cork = Cork::new();
-    cork.bytes.append(answers);
+    // A burst of them is not to leave its memory.
+    cork.bytes.append(&mut std::mem::take(answers));
     let now = clock::now();
     let dropped_before = peer.session.dropped();
     // What one callback or one batch of packets publishes is not cut in two where nobody asked

@@ -59,11 +59,13 @@ pub(crate) struct InputSide {
 }
 
 impl InputSide {
-    /// What is needed to accept a client.
+    /// What is needed to accept a client, unless the connection has ended: its owner may be killed while a dirty scheduler
+    /// begins with that.
     pub(crate) fn accepting(
         &mut self,
-    ) -> (&mut core::Connection, &mut Session, &mut Option<Route>, &mut Routing) {
-        (&mut self.state, &mut self.session, &mut self.route, &mut self.routing)
+    ) -> Option<(&mut core::Connection, &mut Session, &mut Option<Route>, &mut Routing)> {
+        let Self { state, session, route, routing, ended, .. } = self;
+        (!*ended).then_some((state, session, route, routing))
     }
 
     /// The state machine and the session, while the client is connected and the session is this

@@ -73,7 +73,9 @@ fn accept<'a>(
         Ok(properties) => properties,
         Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
     };
-    let (state, own, own_route, routing) = input.accepting();
+    let Some((state, own, own_route, routing)) = input.accepting() else {
+        return close(env, atoms::closed()).encode(env);
+    };
     let properties = properties.as_properties();
     let mut connack = Vec::new();
     let mut accept = |session: &mut core::Session, clean| {

@@ -43,11 +43,16 @@ impl Greetings {
 
     /// Cancels all of them, and those that would come.
     pub(crate) fn close(&self) {
-        let mut running = self.running();
-        running.closed = true;
-        for (_, task) in running.tasks.drain() {
-            task.abort();
+        let tasks = {
+            let mut running = self.running();
+            running.closed = true;
+            std::mem::take(&mut running.tasks)
+        };
+        if tasks.is_empty() {
+            return;
         }
+        // They may be thousands, and it takes longer from another thread.
+        let _ = runtime::spawn(async move { tasks.values().for_each(AbortHandle::abort) });
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {

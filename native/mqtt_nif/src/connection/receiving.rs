@@ -202,11 +202,15 @@ fn follow_up<'a>(
     batch: &mut Batch<'a>,
     next: Next<'a>,
 ) -> Next<'a> {
-    answers.append(batch.output());
+    if answers.is_empty() {
+        *answers = std::mem::take(batch.output());
+    } else {
+        answers.append(batch.output());
+    }
     let others = peer.connection.unanswered() > 0 && matches!(next, Next::Wait | Next::More);
     if !answers.is_empty() && !others {
         connection.output().write(connection, &mut [IoSlice::new(answers)]);
-        answers.clear();
+        *answers = Vec::new();
     }
     let more = peer.session.is_waiting() && commands::pump(batch.env(), connection, peer);
     batch.deliveries(peer.session);
