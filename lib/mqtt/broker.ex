@@ -13,6 +13,8 @@ defmodule MQTT.Broker do
   an offline one has no process. There are retained messages, wills, shared subscriptions, and everything else
   of MQTT 5.0.
 
+  A session belongs to the user who made it: whoever else comes with its client identifier is refused as `:client_identifier_not_valid`, until it has ended or `delete_session/2` ends it, as may be due when passwords are introduced.
+
   Without further options only clients from this machine are let in. With `password_file:` all of them need a user name and its
   password, with `anonymous: true` those without a user name are let in, from anywhere, and a `MQTT.Broker.Handler` decides as it likes. Where nobody asks for a
   password, a user name is what a client says it is, also to an `acl_file:`. To a broker behind a proxy on the same machine all clients come from this machine.
@@ -39,7 +41,7 @@ defmodule MQTT.Broker do
   @typedoc "The name of a broker."
   @type t :: atom
 
-  @doc "A child specification whose id is the broker's name."
+  @doc "A child specification whose id is `{MQTT.Broker, name}`."
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
     name = if Keyword.keyword?(options), do: Keyword.get(options, :name, __MODULE__)
@@ -185,7 +187,11 @@ defmodule MQTT.Broker do
         end
       end
 
-      children = [{MQTT.Broker, password_file: "passwords"}, {TLS, certfile: "cert.pem", keyfile: "key.pem"}]
+      # There is always one without TLS: for this machine.
+      children = [
+        {MQTT.Broker, ip: {127, 0, 0, 1}, password_file: "passwords"},
+        {TLS, certfile: "cert.pem", keyfile: "key.pem"}
+      ]
 
   A handler's `c:MQTT.Broker.Handler.authenticate/2` gets the client's certificate.
   """
@@ -236,8 +242,7 @@ defmodule MQTT.Broker do
   def subscribe(broker, filter, options \\ %{}) do
     options = MQTT.Options.to_map(options)
 
-    unless Map.get(options, :qos, 0) in 0..2,
-      do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
+    MQTT.Options.subscription!(filter, options)
 
     case Locals.call(Context.get!(broker), self(), {:subscribe, filter, options}) do
       {:error, {:invalid, :badarg}} ->

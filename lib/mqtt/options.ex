@@ -50,6 +50,18 @@ defmodule MQTT.Options do
         raise(ArgumentError, "options must be a map or a keyword list, got: #{inspect(options)}")
   end
 
+  @doc "An `ArgumentError` for a filter or a QoS of a subscription that is none."
+  @spec subscription!(term, map) :: :ok
+  def subscription!(filter, options) do
+    unless is_binary(filter),
+      do: raise(ArgumentError, "a topic filter must be a string, got: #{inspect(filter)}")
+
+    unless Map.get(options, :qos, 0) in 0..2,
+      do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
+
+    :ok
+  end
+
   @doc "An `ArgumentError` for an option that is none of these."
   @spec known!(keyword, [atom], String.t()) :: :ok
   def known!(options, names, owner) do

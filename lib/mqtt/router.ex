@@ -110,6 +110,7 @@ defmodule MQTT.Router do
           | {:error, :session_taken_over | :other_router | :quota_exceeded}
   def subscribe(router, session, filter, options \\ %{}) do
     options = Options.to_map(options)
+    Options.subscription!(filter, options)
     shared = Map.get(options, :shared, true)
 
     case Native.router_subscribe(router, session, filter, shared, options) do

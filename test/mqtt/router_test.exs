@@ -53,6 +53,20 @@ defmodule MQTT.RouterTest do
     end
   end
 
+  test "says which part of a subscription is wrong" do
+    {router, session} = {Router.new(), MQTT.Session.new()}
+
+    for {filter, options, sentence} <- [
+          {:a, [], "a topic filter must be a string, got: :a"},
+          {"a", [qos: 3], ":qos must be 0, 1 or 2, got: 3"},
+          {"a/#/b", [], ~s("a/#/b" is no topic filter)}
+        ] do
+      assert_raise ArgumentError, ~r/^#{sentence}/, fn ->
+        Router.subscribe(router, session, filter, options)
+      end
+    end
+  end
+
   test "the example routes, and leaves nothing of its clients behind" do
     router = Router.new()
     port = listen(router)

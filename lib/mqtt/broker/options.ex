@@ -93,7 +93,7 @@ defmodule MQTT.Broker.Options do
     Options.known!(options, @names ++ @router_names ++ @listener_names, "MQTT.Broker")
     {ours, others} = Keyword.split(options, @names)
     {router, listener} = Keyword.split(others, @router_names)
-    map = ours |> Options.validate!(@schema, "MQTT.Broker") |> somebody!()
+    map = ours |> Options.validate!(@schema, "MQTT.Broker") |> passwords!() |> somebody!()
     session = Keyword.take(listener, @session_names)
 
     for extra <- map.listeners, {name, _} <- extra, name in @session_names do
@@ -138,6 +138,19 @@ defmodule MQTT.Broker.Options do
     _ = MQTT.Server.Options.new(MQTT.Broker.Connection, options)
     options
   end
+
+  # It would count for nothing.
+  defp passwords!(%{password_file: file, handler: {module, _}} = map) when file != nil do
+    if function_exported?(module, :authenticate, 2) do
+      raise ArgumentError,
+            "option :password_file of MQTT.Broker is for a :handler without authenticate/2, and #{inspect(module)} has it; " <>
+              "it may ask MQTT.Broker.Passwords"
+    end
+
+    map
+  end
+
+  defp passwords!(map), do: map
 
   # Otherwise it could not let anybody in.
   defp somebody!(%{anonymous: false, password_file: nil, handler: handler} = map) do

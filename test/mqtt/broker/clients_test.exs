@@ -189,7 +189,7 @@ defmodule MQTT.Broker.ClientsTest do
       :ok = Broker.subscribe(name, "still")
 
       for {filter, options} <- [{<<0xFF>>, %{}}, {:t, %{}}, {"t", %{no_local: nil}}] do
-        assert_raise ArgumentError, ~r/must be a string and its options/, fn ->
+        assert_raise ArgumentError, ~r/must be a string/, fn ->
           Broker.subscribe(name, filter, options)
         end
       end
@@ -273,6 +273,8 @@ defmodule MQTT.Broker.ClientsTest do
             {[listeners: [[handler: {X, []}]]],
              ~r/unknown option :handler of :listeners of MQTT.Broker/},
             {[anonymous: false], ~r/option :anonymous of MQTT.Broker is false/},
+            {[password_file: "passwords", handler: BrokerRules],
+             ~r/option :password_file of MQTT.Broker is for a :handler without authenticate/},
             {[port: -1], ~r/option :port of MQTT.Listener/},
             {[listeners: [[port: :x]]], ~r/option :port of MQTT.Listener/},
             {[connack: %{server_keep_alive: "long"}], ~r/option :connack of MQTT.Broker/},

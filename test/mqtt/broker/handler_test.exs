@@ -332,6 +332,28 @@ defmodule MQTT.Broker.HandlerTest do
       assert_receive {"b", :session_ended}
     end
 
+    test "is told whom the broker has refused" do
+      path = Path.join(System.tmp_dir!(), "passwords-#{System.unique_integer([:positive])}")
+      on_exit(fn -> File.rm(path) end)
+
+      :ok = Broker.Passwords.create(path, "roger", "secret", iterations: 101)
+      :ok = Broker.Passwords.put(path, "anna", "secret", iterations: 101)
+
+      {_, port} = broker(handler: {Listens, self()}, password_file: path)
+      V5.connected(port, "a", 0xC2, ["roger", "secret"], V5.expiry(60))
+      assert_receive {"a", {:connected, :new}}
+
+      for {user, password, reason} <- [
+            {"roger", "wrong", :bad_user_name_or_password},
+            {"anna", "secret", :client_identifier_not_valid}
+          ] do
+        V5.try_connect(port, V5.connect(0xC2, ["a", user, password]))
+        assert_receive {"a", {:refused, ^reason}}
+      end
+
+      refute_received {"a", _}
+    end
+
     test "is told that a client has ended that CONNACK was too large for [MQTT-3.1.2-24]" do
       {_, port} = broker(handler: {Listens, self()})
       client = open(port)

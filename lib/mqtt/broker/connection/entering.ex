@@ -45,13 +45,13 @@ defmodule MQTT.Broker.Connection.Entering do
     # The session is the one's who was authenticated first.
     if s.session == nil or user == s.client[:username],
       do: s |> with_data(data) |> with_user(user) |> accept(),
-      else: {:error, :not_authorized, s}
+      else: refused(:not_authorized, s)
   end
 
   defp authenticated({:continue, properties, data}, s),
     do: {:continue, properties, with_data(s, data)}
 
-  defp authenticated({:error, reason}, s), do: {:error, reason, s}
+  defp authenticated({:error, reason}, s), do: refused(reason, s)
 
   defp with_data(s, data), do: %{s | client: %{s.client | data: data}}
 
@@ -72,8 +72,14 @@ defmodule MQTT.Broker.Connection.Entering do
         accepted(context, s)
 
       {:error, reason} ->
-        {:error, reason, s}
+        refused(reason, s)
     end
+  end
+
+  # One who is connected already has another end.
+  defp refused(reason, s) do
+    if s.session == nil, do: event({:refused, reason}, s)
+    {:error, reason, s}
   end
 
   # Unless the client has come back while its handler was told, and is not to lose its session to this connection.
