@@ -35,7 +35,8 @@ defmodule MQTT.MixProject do
   defp package do
     [
       licenses: ["Apache-2.0"],
-      files: ~w(Cargo.toml Cargo.lock native include lib mix.exs README.md CHANGELOG.md LICENSE)
+      files:
+        ~w(Cargo.toml Cargo.lock native include lib guides examples mix.exs README.md CHANGELOG.md LICENSE)
     ]
   end
 

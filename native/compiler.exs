@@ -58,6 +58,9 @@ defmodule Mix.Tasks.Compile.MqttNative do
   end
 
   defp build(profile) do
+    unless :os.type() == {:unix, :linux},
+      do: Mix.raise("The native part of :mqtt is built for Linux with glibc only.")
+
     cargo = cargo()
     Mix.shell().info("Building the native part of :mqtt with cargo (#{profile} profile)")
 
@@ -89,8 +92,13 @@ defmodule Mix.Tasks.Compile.MqttNative do
   # configuration.
   defp built(profile) do
     case candidates(profile) do
-      [] -> Mix.raise("cargo has built no libmqtt_nif.so under #{@target}; :mqtt runs on Linux.")
-      [built | _] -> built
+      [] ->
+        Mix.raise(
+          "cargo has built no libmqtt_nif.so under #{@target}; it can for Linux with glibc."
+        )
+
+      [built | _] ->
+        built
     end
   end
 

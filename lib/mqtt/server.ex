@@ -62,7 +62,7 @@ defmodule MQTT.Server do
   follows.
 
     * `{:publish, topic, message}` and `{:publish, topic, message, opts}` send a message to the client.
-      Topic and message are iodata. Options are
+      Topic and message are iodata. Options are, in a map,
         * `:qos`, 0 by default. It is the one the message is sent with, whatever was granted;
         * `:max_qos`, to lower it to the one that was;
         * `:retain`, `false` by default;
@@ -140,8 +140,8 @@ defmodule MQTT.Server do
 
   @typedoc """
   Why a client is rejected, which its CONNACK tells it: a reason of 0.2.2, one of `MQTT.Reason` with
-  0x80 or above, for which each version has its code, or the number to be sent. Any other reason closes
-  the connection without a CONNACK [MQTT-3.2.2-6], and the process exits with it.
+  0x80 or above, or the number to be sent. Before MQTT 5.0 there are five codes, and a client is told that which fits, if one
+  does; otherwise the connection is closed without a CONNACK [MQTT-3.2.2-6]. So it is for any other reason, with which the process then exits.
   """
   @type init_stop_reason ::
           :unacceptable_protocol
@@ -149,7 +149,7 @@ defmodule MQTT.Server do
           | :server_unavailable
           | :bad_username_or_password
           | :not_authorized
-          | 6..255
+          | 1..255
           | reason
 
   @typedoc "A reason code, and what else to tell a client of MQTT 5.0."
@@ -167,7 +167,7 @@ defmodule MQTT.Server do
                optional(:ref) => term
              }}
           | {:reply, GenServer.from(), term}
-          | {:disconnect, MQTT.Reason.t()}
+          | {:disconnect, reason}
           | {:disconnect, MQTT.Reason.t(), properties :: map}
 
   @typedoc "One action or several, which are carried out in their order."
