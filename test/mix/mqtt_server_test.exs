@@ -81,6 +81,39 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
     assert said_until_exit(program) == []
   end
 
+  test "goes on after a crash" do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    :gen_tcp.close(socket)
+    directory = System.tmp_dir!()
+    [config, crash] = for name <- ~w(config crash), do: Path.join(directory, "#{name}-#{port}")
+    on_exit(fn -> Enum.each([config, crash], &File.rm/1) end)
+
+    # It crashes once there is that file.
+    File.write!(config, """
+    spawn(fn ->
+      wait = fn wait -> File.exists?("#{crash}") || (Process.sleep(10) && wait.(wait)) end
+      wait.(wait)
+      Process.exit(MQTT.Broker.Context.get!(MQTT.Broker).sessions, :kill)
+    end)
+
+    [port: #{port}]
+    """)
+
+    {program, _, _} = start(["--config", config])
+    client = V5.connected(port, "client")
+    File.write!(crash, "")
+    V5.assert_ended(client, [0x8B])
+
+    eventually(fn ->
+      match?({:ok, _}, :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false]))
+    end)
+
+    V5.connected(port, "client")
+    Program.signal(program, "TERM")
+    _ = Program.lines(program)
+  end
+
   test "goes on in a shell" do
     command = {System.find_executable("iex"), ~w(-S mix mqtt.server --port 0)}
     {program, address} = Program.start(command, ~r/^Listening on (\S+:\d+)\. /, @soon)

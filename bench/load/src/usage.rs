@@ -30,10 +30,8 @@ impl Usage {
         let server = server.stat()?;
         let ourselves = Process::myself()?.stat()?;
         let machine = KernelStats::current()?.total;
-        // What is done in interrupts is somebody's time as well.
-        let interrupts = [machine.irq, machine.softirq, machine.steal];
-        let interrupts: u64 = interrupts.into_iter().flatten().sum();
-        let all = machine.user + machine.nice + machine.system + interrupts;
+        // Without what is done in interrupts, which is also counted as the time of a process if one was running, and otherwise is nobody's.
+        let all = machine.user + machine.nice + machine.system + machine.steal.unwrap_or(0);
         Ok(Self {
             cpu: duration(ticks(&server)),
             load_cpu: duration(ticks(&ourselves)),

@@ -44,10 +44,11 @@ defmodule Mix.Tasks.Mqtt.Server do
     {file, options} = options |> Keyword.delete(:help) |> Keyword.pop(:config)
     Mix.Task.run("app.start")
     options = Keyword.merge(config(file), Enum.map(options, &option/1))
-    {:ok, broker} = start(Keyword.put_new(options, :ip, {127, 0, 0, 1}))
+    supervisor = start(Keyword.put_new(options, :ip, {127, 0, 0, 1}))
     [%{address: address, port: port} | _] = MQTT.Broker.listeners(options[:name] || MQTT.Broker)
     # What has it stopped before the virtual machine halts.
-    {:ok, _} = System.trap_signal(:sigterm, fn -> stop(broker) end)
+    task = self()
+    {:ok, _} = System.trap_signal(:sigterm, fn -> stop(supervisor, task) end)
     {:ok, _} = System.trap_signal(:sighup, fn -> reload(options[:name] || MQTT.Broker) end)
 
     user = if options[:password_file], do: "-u USER -P PASSWORD "
@@ -63,7 +64,7 @@ defmodule Mix.Tasks.Mqtt.Server do
     end
 
     # The shell ends this process.
-    if iex?(), do: Process.unlink(broker), else: await(broker)
+    if iex?(), do: Process.unlink(supervisor), else: await(supervisor)
   end
 
   defp parse(arguments) do
@@ -107,8 +108,10 @@ defmodule Mix.Tasks.Mqtt.Server do
   defp start(options) do
     Process.flag(:trap_exit, true)
 
-    case MQTT.Broker.start_link(options) do
-      {:ok, broker} -> {:ok, broker}
+    # As in anybody's application, it starts again after a crash.
+    case Supervisor.start_link([{MQTT.Broker, options}], strategy: :one_for_one) do
+      {:ok, supervisor} -> supervisor
+      {:error, {:shutdown, {_, _, {:EXIT, {%ArgumentError{} = error, _}}}}} -> raise error
       {:error, reason} -> Mix.raise("The broker cannot start: #{explain(reason)}")
     end
   rescue
@@ -121,8 +124,9 @@ defmodule Mix.Tasks.Mqtt.Server do
   defp explain(sentence) when is_binary(sentence), do: sentence
   defp explain(other), do: inspect(other)
 
-  defp stop(broker) do
-    Supervisor.stop(broker, :shutdown)
+  defp stop(supervisor, task) do
+    send(task, :stopping)
+    Supervisor.stop(supervisor, :shutdown)
     System.stop(0)
   end
 
@@ -133,10 +137,10 @@ defmodule Mix.Tasks.Mqtt.Server do
     :ok
   end
 
-  defp await(broker) do
+  defp await(supervisor) do
     receive do
-      {:EXIT, ^broker, :shutdown} -> Process.sleep(:infinity)
-      {:EXIT, ^broker, reason} -> Mix.raise("The broker has ended: #{inspect(reason)}")
+      :stopping -> Process.sleep(:infinity)
+      {:EXIT, ^supervisor, _} -> Mix.raise("The broker has crashed too often.")
     end
   end
 
