@@ -30,3 +30,18 @@ defmodule MQTT.Test.BrokerRules do
 
   defp refute_password(client), do: false = is_map_key(client, :password)
 end
+
+defmodule MQTT.Test.BrokerPauses do
+  @moduledoc false
+  # Lets a client in whose session is resumed when the test says `:go_on` to the process that it is told of.
+
+  @behaviour MQTT.Broker.Handler
+
+  @impl true
+  def handle_event({:connected, :resumed}, _client, test) do
+    send(test, {:resumed, self()})
+    receive do: (:go_on -> :ok)
+  end
+
+  def handle_event(_event, _client, _test), do: :ok
+end

@@ -4,7 +4,7 @@ defmodule MQTT.Broker.HandlerTest do
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
 
   alias MQTT.{Broker, Message}
-  alias MQTT.Test.{BrokerRules, V5}
+  alias MQTT.Test.{BrokerPauses, BrokerRules, V5}
 
   describe "a handler" do
     test "decides about clients, subscriptions and messages" do
@@ -118,23 +118,11 @@ defmodule MQTT.Broker.HandlerTest do
       end
     end
 
-    defmodule Pauses do
-      @behaviour MQTT.Broker.Handler
-
-      @impl true
-      def handle_event({:connected, :resumed}, _client, test) do
-        send(test, {:resumed, self()})
-        receive do: (:go_on -> :ok)
-      end
-
-      def handle_event(_event, _client, _test), do: :ok
-    end
-
     test "may take its time while a session is resumed, to which the former connection brings back nothing" do
       acl = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
       on_exit(fn -> File.rm(acl) end)
       File.write!(acl, "topic a\ntopic b\n")
-      {name, port} = broker(handler: {Pauses, self()}, acl_file: acl)
+      {name, port} = broker(handler: {BrokerPauses, self()}, acl_file: acl)
       former = V5.subscribed(V5.with_session(port, "client"), [{"a", 1}, {"b", 1}])
       File.write!(acl, "topic b\n")
       :ok = Broker.reload(name)

@@ -260,12 +260,7 @@ defmodule MQTT.Broker.SessionsTest do
       def handle_publish(client, message, test), do: Stuck.handle_publish(client, message, test)
 
       @impl true
-      def handle_event({:connected, :resumed}, _client, test) do
-        send(test, {:resumed, self()})
-        receive do: (:go_on -> :ok)
-      end
-
-      def handle_event(_event, _client, _test), do: :ok
+      defdelegate handle_event(event, client, test), to: MQTT.Test.BrokerPauses
     end
 
     test "are taken over from one that is stuck by one that is let in late" do
