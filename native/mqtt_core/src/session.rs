@@ -5,7 +5,6 @@ use crate::asking::Asking;
 use crate::ids::{IdMap, IdSet};
 use crate::message::Message;
 use crate::outgoing::Fate;
-use crate::router::{Matches, Router, Strategy, SubscriberId, Subscription, behind_share};
 use crate::subscriptions::Subscriptions;
 use crate::waiting::Waiting;
 use core::num::NonZeroU64;
@@ -323,45 +322,6 @@ impl Session {
         }
         self.others_wait();
         taken
-    }
-
-    /// Removes the subscriptions to filters that the client may not have any more, with what waits of them and of no
-    /// other. Gives these filters, and the messages that another member of a group may get.
-    pub fn revoke(&mut self, may: impl Fn(&str) -> bool) -> (Vec<String>, Vec<Message>) {
-        let filters = self.subscriptions().map(|(filter, _)| filter);
-        let revoked: Vec<String> = filters.filter(|filter| !may(filter)).map(Into::into).collect();
-        if revoked.is_empty() {
-            return (revoked, Vec::new());
-        }
-        for filter in &revoked {
-            self.unsubscribe(filter);
-        }
-        // A message costs as much as it is deep, however many filters there are.
-        let mut router = Router::new(Strategy::default());
-        let (gone, left) = (SubscriberId(0), SubscriberId(1));
-        let revoked_filters = revoked.iter().map(|filter| (filter.as_str(), gone));
-        let others = self.subscriptions().map(|(filter, _)| (filter, left));
-        for (filter, whose) in revoked_filters.chain(others) {
-            let plain = behind_share(filter, true).unwrap_or(filter);
-            router.subscribe(plain, false, whose, Subscription::default());
-        }
-        let mut matches = Matches::new();
-        let mut goes = |message: &Message| {
-            router.matches(message.publish().topic, None, &mut matches);
-            let mut found = matches.iter();
-            found.next().is_some_and(|found| found.subscriber == gone) && found.next().is_none()
-        };
-        let mut of_groups = Vec::new();
-        for message in self.waiting.take(&mut goes) {
-            self.bytes -= message.size();
-            if message.group.is_some() {
-                of_groups.push(message);
-            } else {
-                self.lose(message, Dropped::NotAuthorized);
-            }
-        }
-        self.others_wait();
-        (revoked, of_groups)
     }
 
     /// What has become of a message with a reference, the earliest first.

@@ -24,7 +24,7 @@ use crate::router::message_term;
 use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::terms::name;
-use crate::{atoms, clock, flusher, terms};
+use crate::{atoms, clock, flusher, orphans, terms};
 use mqtt_codec::PacketId;
 use mqtt_core as core;
 use rustler::{Atom, Binary, Encoder, Env, Term};
@@ -152,7 +152,7 @@ impl Connection {
             poller::forget(ticket, socket);
         }
         let slot = socket.and_then(|socket| socket.slot());
-        routing.go_on(slot);
+        orphans::adopt(routing, slot);
         true
     }
 

@@ -5,18 +5,13 @@ use crate::atoms;
 use crate::broadcast::{self, MAX_COST, Sender, Sent};
 use crate::routing::{Hub, LOOKED_UP, Receiver};
 use crate::session::lock;
-use crate::socket::Slot;
-use crate::{clock, runtime};
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
 use mqtt_core::router::{Found, GroupId, Match};
 use mqtt_core::{Broadcast, Message, Millis};
-use rustler::OwnedEnv;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::task::yield_now;
+use std::sync::Arc;
 
 /// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
 const WORK: usize = 32;
@@ -68,23 +63,6 @@ impl Routing {
         self.cost >= MAX_COST / 2
     }
 
-    /// Goes on without the connection that it came by, whose owner was killed: nobody is answered, and what is under way
-    /// reaches all the same. The client's place is taken until then.
-    pub(crate) fn go_on(self, slot: Option<Slot>) {
-        if self.is_empty() {
-            return;
-        }
-        let served = {
-            let mut orphans = orphans();
-            orphans.waiting.push_back((self, slot));
-            std::mem::replace(&mut orphans.served, true)
-        };
-        if !served && runtime::spawn(serve_orphans()).is_err() {
-            // They wait for the next one.
-            orphans().served = false;
-        }
-    }
-
     /// Delivers as much as a call may. Gives the answers that are due to messages of QoS 1 and 2.
     pub(crate) fn deliver(&mut self, sender: &mut Sender<'_>) -> Vec<ReasonCode> {
         let mut answers = Vec::new();
@@ -102,44 +80,6 @@ impl Routing {
             self.messages.pop_front();
         }
         answers
-    }
-}
-
-/// What goes on without its connection. One task sees to all of them in turns, so that whatever else the runtime's thread has to do waits
-/// for one call at most.
-struct Orphans {
-    waiting: VecDeque<(Routing, Option<Slot>)>,
-    served: bool,
-}
-
-static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans { waiting: VecDeque::new(), served: false });
-
-/// Nothing is called under this lock.
-fn orphans() -> MutexGuard<'static, Orphans> {
-    ORPHANS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn serve_orphans() {
-    loop {
-        let next = {
-            let mut orphans = orphans();
-            let next = orphans.waiting.pop_front();
-            orphans.served = next.is_some();
-            next
-        };
-        let Some((mut routing, slot)) = next else { return };
-        // A defect costs these messages, and not those of others.
-        let delivered = catch_unwind(AssertUnwindSafe(|| {
-            OwnedEnv::new().run(|env| {
-                let mut sender = Sender::new(env, clock::now());
-                let _ = routing.deliver(&mut sender);
-                sender.restart();
-            });
-        }));
-        if delivered.is_ok() && !routing.is_empty() {
-            orphans().waiting.push_back((routing, slot));
-        }
-        yield_now().await;
     }
 }
 

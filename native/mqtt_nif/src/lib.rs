@@ -30,6 +30,7 @@ mod input;
 mod listener;
 mod local;
 mod options;
+mod orphans;
 mod os;
 mod output;
 mod packet;
