@@ -1,6 +1,7 @@
 defmodule MQTT.ReadmeTest do
   # What the README says is done here.
   use ExUnit.Case, async: false
+  import MQTT.Test.Wire, only: [free_port: 0]
 
   @root Path.expand("..", __DIR__)
   @readme File.read!(Path.join(@root, "README.md"))
@@ -55,12 +56,5 @@ defmodule MQTT.ReadmeTest do
     lines = @root |> Path.join("examples/pubsub.exs") |> File.stream!() |> Enum.count()
     assert @readme =~ "#{lines} lines"
     assert lines < 60
-  end
-
-  defp free_port do
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-    {:ok, port} = :inet.port(socket)
-    :gen_tcp.close(socket)
-    port
   end
 end

@@ -82,9 +82,7 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
   end
 
   test "goes on after a crash" do
-    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
-    {:ok, port} = :inet.port(socket)
-    :gen_tcp.close(socket)
+    port = free_port()
     directory = System.tmp_dir!()
     [config, crash] = for name <- ~w(config crash), do: Path.join(directory, "#{name}-#{port}")
     on_exit(fn -> Enum.each([config, crash], &File.rm/1) end)

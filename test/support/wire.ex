@@ -98,6 +98,14 @@ defmodule MQTT.Test.Wire do
     assert recv(client) == <<0xD0, 0>>
   end
 
+  @doc "A port that nobody listens on."
+  def free_port do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    :gen_tcp.close(socket)
+    port
+  end
+
   def close(%{module: module, socket: socket}), do: module.close(socket)
 
   @doc "Closes without waiting for what the server does not read."
