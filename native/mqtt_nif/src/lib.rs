@@ -5,7 +5,7 @@
 //!
 //! A packet's way in: `poller` (who has something to read), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
-//! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
+//! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, and `orphans` where the client's owner was killed, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
 //! `terms`, `handle` and `poller` hold what is unsafe about the NIF interface.
 
