@@ -226,6 +226,8 @@ defmodule MQTT.Broker do
   The subscription ends with the process, and with the broker, whose name can be monitored. While `:max_process_messages` wait in its mailbox, further ones are
   dropped: `dropped/2` says how many.
 
+  `{:error, :quota_exceeded}` says that there is no room for such a filter, see `MQTT.Router.subscribe/4`.
+
       iex> {:ok, broker} = MQTT.Broker.start_link(name: :local_example, ip: {127, 0, 0, 1}, port: 0)
       iex> :ok = MQTT.Broker.subscribe(:local_example, "a/+")
       iex> MQTT.Broker.publish(:local_example, "a/b", "hello")
@@ -238,7 +240,7 @@ defmodule MQTT.Broker do
       :ok
 
   """
-  @spec subscribe(t, filter :: String.t(), map | keyword) :: :ok
+  @spec subscribe(t, filter :: String.t(), map | keyword) :: :ok | {:error, :quota_exceeded}
   def subscribe(broker, filter, options \\ %{}) do
     options = MQTT.Options.to_map(options)
 
@@ -254,8 +256,8 @@ defmodule MQTT.Broker do
         why = MQTT.Reason.words(reason)
         raise ArgumentError, "#{inspect(filter)} is no topic filter: #{why}"
 
-      :ok ->
-        :ok
+      result ->
+        result
     end
   end
 

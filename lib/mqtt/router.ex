@@ -94,8 +94,12 @@ defmodule MQTT.Router do
   shared subscriptions, to which a filter that begins with `$share/` is one like any other. Says whether the subscription is new
   or replaces another, with the cursor for `send_retained/5`.
 
-  `{:error, :quota_exceeded}` says that the session keeps as many subscriptions as it may, `{:error, :session_taken_over}` that another connection has the session than that of the calling process, and `{:error,
+  `{:error, :quota_exceeded}` says that the session keeps as many subscriptions as it may, or that the router has no room for such a filter;
+  `{:error, :session_taken_over}` that another connection has the session than that of the calling process, and `{:error,
   :other_router}` that it is another router's.
+
+  How many filters one message may be compared with has a limit: those with wildcards and more than ten levels may have their
+  `+` in 2,048 different sets of levels together, counted up to each of their levels behind the tenth. Shorter ones always have room.
 
       iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
       iex> {:new, _cursor} = MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})

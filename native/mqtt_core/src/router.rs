@@ -7,7 +7,8 @@
 //! let mut router = Router::new(Strategy::LeastLoaded);
 //! let (anna, ben) = (SubscriberId(0), SubscriberId(1));
 //! let at_least_once = Subscription { qos: Qos::AtLeastOnce, ..Subscription::default() };
-//! assert_eq!(router.subscribe("plant/+/status", false, anna, at_least_once), Subscribed::New);
+//! let subscribed = router.subscribe("plant/+/status", false, anna, at_least_once);
+//! assert_eq!(subscribed, Some(Subscribed::New));
 //! router.subscribe("plant/#", false, anna, Subscription::default());
 //! router.subscribe("$share/workers/plant/#", true, ben, Subscription::default());
 //!
@@ -24,8 +25,8 @@
 //!
 //! # Layout
 //!
-//! `filters` are the filters, each with its `members`; `trie` is the tree of those with wildcards; `entries`
-//! are the subscriptions by filter and subscriber, so that one can be removed from among many.
+//! `filters` are the filters, each with its `members`; `trie` is the tree of those with wildcards, and `shapes` limits what one
+//! topic may meet there; `entries` are the subscriptions by filter and subscriber, so that one can be removed from among many.
 //! `matches` is what is found, `choice` how a member of a group is chosen. `slab`, `index`, `text`
 //! and `seed` are what they are made of.
 
@@ -36,6 +37,7 @@ mod index;
 mod matches;
 mod members;
 mod seed;
+mod shapes;
 mod slab;
 mod text;
 mod trie;
@@ -125,14 +127,19 @@ impl Router {
     /// Without subscriptions. The strategy is that of all groups.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        Self::with_seed(strategy, Seed::random())
+        Self::with(strategy, Seed::random(), shapes::DEEP)
     }
 
-    fn with_seed(strategy: Strategy, seed: Seed) -> Self {
+    /// The same for any filters, where it does not matter how long a message takes.
+    pub(crate) fn unlimited(strategy: Strategy) -> Self {
+        Self::with(strategy, Seed::random(), usize::MAX)
+    }
+
+    fn with(strategy: Strategy, seed: Seed, shapes: usize) -> Self {
         Self {
             strategy,
             filters: Filters::new(seed.clone()),
-            trie: Trie::new(seed.clone()),
+            trie: Trie::new(seed.clone(), shapes),
             entries: Entries::new(seed.clone()),
             groups: 0,
             seed,
@@ -141,30 +148,34 @@ impl Router {
 
     /// Subscribes to a filter, or replaces that subscription. With `shared` a filter that begins with
     /// `$share/` is a shared subscription's; before MQTT 5.0 it is one like any other.
+    ///
+    /// `None` for a filter that one message too many nodes could be looked at for, together with those that are there. These have `+`
+    /// in their levels in more than 2,048 different ways, up to a level behind the tenth. A filter of no more than
+    /// ten levels, not counting `#`, always has room.
     pub fn subscribe(
         &mut self,
         filter: &str,
         shared: bool,
         subscriber: SubscriberId,
         subscription: Subscription,
-    ) -> Subscribed {
+    ) -> Option<Subscribed> {
         let share = behind_share(filter, shared);
-        let found = self.find(filter, share.is_some());
-        let id = found.unwrap_or_else(|| match share {
-            Some(behind) => self.add_group(filter, behind),
-            None => self.add_filter(filter),
-        });
+        let id = match (self.find(filter, share.is_some()), share) {
+            (Some(id), _) => id,
+            (None, Some(behind)) => self.add_group(filter, behind)?,
+            (None, None) => self.add_filter(filter)?,
+        };
         let position = self.entries.position(id, subscriber);
-        let Some(filter) = self.filters.get_mut(id) else { return Subscribed::New };
+        let filter = self.filters.get_mut(id)?;
         if let Some(position) = position {
             if let Some(member) = filter.members.get_mut(position) {
                 member.subscription = subscription;
             }
-            return Subscribed::Replaced;
+            return Some(Subscribed::Replaced);
         }
         let position = filter.members.push(Member { subscriber, subscription });
         self.entries.insert(id, subscriber, position);
-        Subscribed::New
+        Some(Subscribed::New)
     }
 
     /// Removes a subscription and tells whether it was there [MQTT-3.10.4-1].
@@ -239,11 +250,7 @@ impl Router {
             _ => matches.merge(lists.map(|(_, members)| members), publisher),
         }
         for filter in found.iter().filter_map(|&id| self.filters.get(id)) {
-            for &id in filter.groups() {
-                if let Some(group) = self.filters.get(id).and_then(|group| group.group()) {
-                    matches.push_group(GroupId { filter: id, serial: group.serial });
-                }
-            }
+            matches.push_groups(filter.groups());
         }
         matches.filters = found;
     }
@@ -272,38 +279,43 @@ impl Router {
         }
     }
 
-    fn add_filter(&mut self, filter: &str) -> u32 {
-        if has_wildcard(filter) {
-            let id = self.filters.insert(filter);
-            self.trie.insert(filter, id);
-            id
-        } else {
-            self.filters.insert_indexed(filter, None)
+    /// Unless there is no room for it.
+    fn add_filter(&mut self, filter: &str) -> Option<u32> {
+        if !has_wildcard(filter) {
+            return Some(self.filters.insert_indexed(filter, None));
         }
+        if !self.trie.has_room(filter) {
+            return None;
+        }
+        let id = self.filters.insert(filter);
+        self.trie.insert(filter, id);
+        Some(id)
     }
 
-    fn add_group(&mut self, filter: &str, behind: &str) -> u32 {
+    fn add_group(&mut self, filter: &str, behind: &str) -> Option<u32> {
         let found = self.find(behind, false);
-        let behind = found.unwrap_or_else(|| self.add_filter(behind));
+        let behind = found.or_else(|| self.add_filter(behind))?;
         let place = self.filters.get(behind).map_or(0, |behind| behind.groups().len());
         self.groups = self.groups.wrapping_add(1);
         let group = Group::new(behind, place as u32, self.groups);
         let id = self.filters.insert_indexed(filter, Some(Box::new(Links::Group(group))));
+        let group = GroupId { filter: id, serial: self.groups };
         if let Some(behind) = self.filters.get_mut(behind) {
             match behind.links.as_deref_mut() {
-                Some(Links::Groups(groups)) => groups.push(id),
-                _ => behind.links = Some(Box::new(Links::Groups(vec![id]))),
+                Some(Links::Groups(groups)) => groups.push(group),
+                _ => behind.links = Some(Box::new(Links::Groups(vec![group]))),
             }
         }
-        id
+        Some(id)
     }
 
     fn remove_from(&mut self, id: u32, subscriber: SubscriberId) -> bool {
         let Some(position) = self.entries.remove(id, subscriber) else { return false };
         if self.entries.len() == 0 {
             // Gives all memory back. The number of groups goes on.
-            let groups = self.groups;
-            *self = Self { groups, ..Self::with_seed(self.strategy, self.seed.clone()) };
+            self.filters = Filters::new(self.seed.clone());
+            self.entries = Entries::new(self.seed.clone());
+            self.trie.clear();
             return true;
         }
         if let Some(filter) = self.filters.get_mut(id) {
@@ -340,7 +352,7 @@ impl Router {
         }
         if let Some(&moved) = groups.get(place)
             && let Some(Links::Group(moved)) =
-                self.filters.get_mut(moved).and_then(|filter| filter.links.as_deref_mut())
+                self.filters.get_mut(moved.filter).and_then(|filter| filter.links.as_deref_mut())
         {
             moved.place = group.place;
         }

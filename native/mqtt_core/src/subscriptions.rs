@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// What a subscription takes beside its filter, about.
 const SUBSCRIPTION: usize = 64;
-/// Levels that the filters may have on average, if there are as many as may be: a router may go through all of them for a message.
+/// Levels that the filters may have on average, if there are as many as may be: a router keeps a node for each.
 const LEVELS: usize = 16;
 
 fn levels(filter: &str) -> usize {
@@ -80,7 +80,7 @@ impl Session {
             self.unsubscribe(filter);
         }
         // A message costs as much as it is deep, however many filters there are.
-        let mut router = Router::new(Strategy::default());
+        let mut router = Router::unlimited(Strategy::default());
         let (gone, left) = (SubscriberId(0), SubscriberId(1));
         let revoked_filters = revoked.iter().map(|filter| (filter.as_str(), gone));
         let others = self.subscriptions().map(|(filter, _)| (filter, left));

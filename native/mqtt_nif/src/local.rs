@@ -90,7 +90,10 @@ fn local_subscribe<'a>(
         return Ok(invalid);
     }
     let subscription = subscription(options)?;
-    Ok(answer(env, &local.hub.subscribe_local(local.id, filter, subscription)))
+    Ok(match local.hub.subscribe_local(local.id, filter, subscription) {
+        Some(added) => answer(env, &added),
+        None => env.error_tuple(atoms::quota_exceeded()),
+    })
 }
 
 #[rustler::nif]

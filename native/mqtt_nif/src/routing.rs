@@ -82,13 +82,13 @@ pub(crate) struct Added {
     pub(crate) stored: u64,
 }
 
-/// A subscription that is not added, because of the session.
+/// A subscription that is not added.
 pub(crate) enum NotSubscribed {
-    /// It has as many as it may.
+    /// The session has as many as it may, or the router no room for such a filter.
     Full,
-    /// It is another router's.
+    /// The session is another router's.
     OtherRouter,
-    /// Another connection has it.
+    /// Another connection has the session.
     TakenOver,
 }
 
@@ -185,7 +185,10 @@ impl Hub {
         if filter.starts_with(SHARE) {
             tables.router.unsubscribe(filter, !is_shared, id);
         }
-        let subscribed = tables.router.subscribe(filter, is_shared, id, subscription);
+        let Some(subscribed) = tables.router.subscribe(filter, is_shared, id, subscription) else {
+            shared.session().unsubscribe(filter);
+            return Err(NotSubscribed::Full);
+        };
         Ok(Added { subscribed, stored: self.retained().stored() })
     }
 
@@ -248,15 +251,16 @@ impl Hub {
         self.tables_mut().remove(id);
     }
 
+    /// None if there is no room for such a filter.
     pub(crate) fn subscribe_local(
         &self,
         id: SubscriberId,
         filter: &str,
         subscription: Subscription,
-    ) -> Added {
+    ) -> Option<Added> {
         let mut tables = self.tables_mut();
-        let subscribed = tables.router.subscribe(filter, true, id, subscription);
-        Added { subscribed, stored: self.retained().stored() }
+        let subscribed = tables.router.subscribe(filter, true, id, subscription)?;
+        Some(Added { subscribed, stored: self.retained().stored() })
     }
 
     pub(crate) fn unsubscribe_local(&self, id: SubscriberId, filter: &str) -> bool {

@@ -53,6 +53,43 @@ defmodule MQTT.Broker.ClientsTest do
       assert {:suback, 1, [0x87, 0], _} = V5.recv_packet(client)
     end
 
+    test "cannot have each message compared with ever more filters" do
+      {name, port} = broker(max_sessions: 1_000)
+      router = Broker.Context.get!(name).router
+      session = MQTT.Session.new(max_session_subscriptions: 100_000)
+
+      # All match one topic. The tests of the core say how many there may be.
+      filter = fn shape ->
+        Enum.map_join(
+          13..0,
+          "/",
+          &if(Bitwise.band(shape, Bitwise.bsl(1, &1)) > 0, do: "+", else: "a")
+        )
+      end
+
+      refused =
+        for shape <- 1..4_000,
+            Router.subscribe(router, session, filter.(shape)) == {:error, :quota_exceeded},
+            do: filter.(shape)
+
+      assert length(refused) > 2_000
+
+      assert MQTT.Session.subscriptions(session)
+             |> Enum.map(&elem(&1, 0))
+             |> Enum.all?(&(&1 not in refused))
+
+      client = V5.connected(port, "client")
+      send_bytes(client, V5.subscribe(1, [{hd(refused), 1}, {"+/+/+/+/+/a/a/a/a/a", 1}]))
+      assert {:suback, 1, [0x97, 1], _} = V5.recv_packet(client)
+      send_bytes(client, V5.subscribe(2, [{"$share/g/" <> hd(refused), 1}]))
+      assert {:suback, 2, [0x97], _} = V5.recv_packet(client)
+      assert Broker.subscribe(name, hd(refused)) == {:error, :quota_exceeded}
+
+      assert Router.leave(router, session) == 4_000 - length(refused)
+      send_bytes(client, V5.subscribe(3, [{hd(refused), 1}]))
+      assert {:suback, 3, [1], _} = V5.recv_packet(client)
+    end
+
     test "lose what they have subscribed to when they come back and may not any more" do
       acl = Path.join(System.tmp_dir!(), "acl-#{System.unique_integer([:positive])}")
       on_exit(fn -> File.rm(acl) end)

@@ -1,5 +1,6 @@
 //! The filters that somebody has subscribed to. Those that are not in the tree are found by their text.
 
+use super::GroupId;
 use super::index::Index;
 use super::members::Members;
 use super::seed::Seed;
@@ -18,8 +19,8 @@ pub(super) struct Filter {
 /// How shared subscriptions and the filters behind their groups find each other.
 #[derive(Debug)]
 pub(super) enum Links {
-    /// The groups of an ordinary filter: filters in their turn.
-    Groups(Vec<u32>),
+    /// The groups of an ordinary filter.
+    Groups(Vec<GroupId>),
     Group(Group),
 }
 
@@ -51,7 +52,7 @@ impl Filter {
         }
     }
 
-    pub(super) fn groups(&self) -> &[u32] {
+    pub(super) fn groups(&self) -> &[GroupId] {
         match self.links.as_deref() {
             Some(Links::Groups(groups)) => groups,
             _ => &[],

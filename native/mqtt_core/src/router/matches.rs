@@ -113,8 +113,8 @@ impl Matches {
         self.filters.clear();
     }
 
-    pub(super) fn push_group(&mut self, group: GroupId) {
-        self.groups.push(group);
+    pub(super) fn push_groups(&mut self, groups: &[GroupId]) {
+        self.groups.extend_from_slice(groups);
     }
 
     /// Takes the members of the only filter that matches, but for that at one position.

@@ -2,6 +2,7 @@
 
 use super::index::Index;
 use super::seed::Seed;
+use super::shapes::{self, Shapes};
 use super::slab::{NONE, Slab};
 use super::text::Text;
 
@@ -52,13 +53,27 @@ pub(super) struct Trie {
     nodes: Slab<Node>,
     /// Children by parent and level, but for `+`.
     index: Index,
+    shapes: Shapes,
     seed: Seed,
     texts: usize,
 }
 
 impl Trie {
-    pub(super) fn new(seed: Seed) -> Self {
-        Self { nodes: Slab::new(), index: Index::default(), seed, texts: 0 }
+    /// With so many deep shapes at most.
+    pub(super) fn new(seed: Seed, shapes: usize) -> Self {
+        let (nodes, index, shapes) = (Slab::new(), Index::default(), Shapes::new(shapes));
+        Self { nodes, index, shapes, seed, texts: 0 }
+    }
+
+    /// Without filters, and as limited as before.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.seed.clone(), self.shapes.most());
+    }
+
+    /// Whether a filter may be added, which depends on its levels and on what others there are.
+    pub(super) fn has_room(&self, filter: &str) -> bool {
+        let levels = filter.split('/').take_while(|level| *level != "#");
+        self.shapes.have_room(levels.map(|level| level == "+"))
     }
 
     /// The filter of that text.
@@ -81,7 +96,7 @@ impl Trie {
         if self.nodes.len() == 0 {
             self.nodes.insert(Node::default());
         }
-        let mut node = ROOT;
+        let (mut node, mut shape) = (ROOT, shapes::ROOT);
         for level in filter.split('/') {
             if level == "#" {
                 if let Some(node) = self.nodes.get_mut(node) {
@@ -89,7 +104,11 @@ impl Trie {
                 }
                 return;
             }
-            node = self.child(node, level).unwrap_or_else(|| self.add(node, level));
+            let plus = level == "+";
+            (node, shape) = match self.child(node, level) {
+                Some(child) => (child, self.shapes.child(shape, plus)),
+                None => (self.add(node, level), self.shapes.enter(shape, plus)),
+            };
         }
         if let Some(node) = self.nodes.get_mut(node) {
             node.here = id;
@@ -97,23 +116,21 @@ impl Trie {
     }
 
     pub(super) fn remove(&mut self, filter: &str) {
-        let mut node = ROOT;
+        let (mut node, mut shape) = (ROOT, shapes::ROOT);
         for level in filter.split('/') {
             if level == "#" {
                 if let Some(node) = self.nodes.get_mut(node) {
                     node.below = NONE;
                 }
-                return self.prune(node);
+                return self.prune(node, shape);
             }
-            match self.child(node, level) {
-                Some(child) => node = child,
-                None => return,
-            }
+            let Some(child) = self.child(node, level) else { return };
+            (node, shape) = (child, self.shapes.child(shape, level == "+"));
         }
         if let Some(node) = self.nodes.get_mut(node) {
             node.here = NONE;
         }
-        self.prune(node);
+        self.prune(node, shape);
     }
 
     /// Calls with each filter that matches the topic. It goes through the topic level by level with
@@ -160,7 +177,7 @@ impl Trie {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.nodes.bytes() + self.index.bytes() + self.texts
+        self.nodes.bytes() + self.index.bytes() + self.shapes.bytes() + self.texts
     }
 
     fn child(&self, parent: u32, level: &str) -> Option<u32> {
@@ -206,12 +223,13 @@ impl Trie {
     }
 
     /// Removes a node that is no longer used, and so on towards the root.
-    fn prune(&mut self, mut id: u32) {
+    fn prune(&mut self, mut id: u32, mut shape: u32) {
         while id != ROOT
             && self.nodes.get(id).is_some_and(Node::is_unused)
             && let Some(node) = self.nodes.remove(id)
         {
             self.texts -= node.level.heap_bytes();
+            shape = self.shapes.leave(shape);
             let hash = hash(&self.seed, &node);
             let Some(parent) = self.nodes.get_mut(node.parent) else { return };
             if parent.plus == id {

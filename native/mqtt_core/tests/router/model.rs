@@ -97,7 +97,7 @@ fn take(step: Step, router: &mut Router, model: &mut Model) {
         Step::Subscribe(filter, shared, who, how) => {
             let told = router.subscribe(&filter, shared, who, how);
             let old = model.insert((filter, shared, who), how);
-            assert_eq!(told == Subscribed::Replaced, old.is_some());
+            assert_eq!(told == Some(Subscribed::Replaced), old.is_some());
         }
         Step::SubscribeAll(filter, how) => {
             for who in (0..SUBSCRIBERS).map(SubscriberId) {
