@@ -38,7 +38,7 @@ defmodule MQTT.Server do
   | `:normal` | The client sent DISCONNECT, after which its will is not published, or `stop/1` was called. |
   | `{:shutdown, {:disconnected, reason}}` | The client sent DISCONNECT with another reason (MQTT 5.0), such as `:disconnect_with_will_message`. |
   | `{:shutdown, {:disconnect, reason}}` | A callback had it disconnected. |
-  | `{:shutdown, :session_taken_over}` | Another connection was given the same session. |
+  | `{:shutdown, :session_taken_over}` | Another connection was given the same session, or kept it. |
   | `{:shutdown, :closed}` | The client closed the connection, or it broke. |
   | `{:shutdown, :keep_alive_timeout}` | Nothing came for one and a half times the Keep Alive [MQTT-3.1.2-24], or for `:idle_timeout`. |
   | `{:shutdown, :send_timeout}` | The client read nothing for `:send_timeout` milliseconds. |
@@ -178,6 +178,7 @@ defmodule MQTT.Server do
           action
           | {:connack, properties :: map}
           | {:session, MQTT.Session.t() | :new}
+          | {:session, MQTT.Session.t(), number :: non_neg_integer}
           | {:router, MQTT.Router.t()}
           | {:router, MQTT.Router.t(),
              MQTT.Broker.ACL.rules() | :callbacks | {:callbacks, MQTT.Broker.ACL.rules()}}

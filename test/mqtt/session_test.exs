@@ -158,6 +158,30 @@ defmodule MQTT.SessionTest do
     assert %{connection: ^second_pid} = Session.info(session)
   end
 
+  test "the connection that comes first by its number does not take the session from one behind it" do
+    session = Session.new()
+    {:ok, numbers} = Agent.start_link(fn -> [3, 2, 3, 7] end)
+
+    init = fn _params, state ->
+      number = Agent.get_and_update(numbers, fn [first | others] -> {first, others} end)
+      {:ok, state, {:session, session, number}}
+    end
+
+    {port, opts} = serve(:tcp, Scripted, Scripted.with_functions(%{init: init}))
+    third = resume(port, opts, 0)
+    second = open(port, opts)
+    send_bytes(second, @kept)
+    # MQTT 3.1.1 has no code for it.
+    assert_closed(second)
+    assert_receive {:terminate, {:shutdown, :session_taken_over}, ^session}
+    assert_open(third)
+    # The same number, and a higher one.
+    again = resume(port, opts, 1)
+    assert_closed(third)
+    _seventh = resume(port, opts, 1)
+    assert_closed(again)
+  end
+
   test "the session is free when its owner is killed" do
     session = Session.new()
     {port, opts} = serve_session(:tcp, session)

@@ -7,7 +7,7 @@ defmodule MQTT.Broker.Sessions do
   # session ends also when its connection was killed. It ends when none is left of those that have
   # opened it, whichever of them has attached to it, by deleting the row of the last generation: a
   # client that has come back meanwhile has either raised it, or finds nothing and begins anew. The
-  # session itself sees to it that one connection has it at a time.
+  # session itself sees to it that one connection has it at a time, that of the highest generation.
 
   use GenServer
 
@@ -26,10 +26,11 @@ defmodule MQTT.Broker.Sessions do
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
 
   @doc """
-  The session of a client, for the connection of the calling process. `info` is what is known of it.
+  The session of a client, for the connection of the calling process, and how often it has been opened. `info` is what is known of
+  the connection.
   """
   @spec open(Context.t(), client_id, user :: String.t() | nil, map) ::
-          {:ok, Session.t(), :new | :old}
+          {:ok, Session.t(), generation :: pos_integer}
           | {:error, :client_identifier_not_valid | :quota_exceeded}
   def open(context, client_id, user, info) do
     case :ets.lookup(context.clients, client_id) do
@@ -69,16 +70,7 @@ defmodule MQTT.Broker.Sessions do
 
   defp entered(context, client_id, session, generation) do
     GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation})
-    {:ok, session, if(generation == 1, do: :new, else: :old)}
-  end
-
-  @doc "Whether no other connection than that of the calling process has opened the session of a client since."
-  @spec opened_last?(Context.t(), client_id) :: boolean
-  def opened_last?(context, client_id) do
-    case :ets.lookup(context.clients, client_id) do
-      [{_, _session, _user, _generation, %{pid: pid}}] -> pid == self()
-      [] -> false
-    end
+    {:ok, session, generation}
   end
 
   @doc "Ends the session of a client that is not connected, and says whether there was one."

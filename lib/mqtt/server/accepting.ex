@@ -5,7 +5,7 @@ defmodule MQTT.Server.Accepting do
   alias MQTT.Server.Events
 
   # properties: of CONNACK
-  # session: a session, :new or nil
+  # session: a session, with the number of the connection if it has one, :new or nil
   # route: the router, whether what the client publishes goes there, and which rules say what of it may; or nil
   # will: whether the will is published for the handler, and for which process, if for one
   # asks: whether handle_delivery/4 is called for each message of the session
@@ -14,7 +14,7 @@ defmodule MQTT.Server.Accepting do
 
   @type t :: %__MODULE__{
           properties: map,
-          session: :new | reference | nil,
+          session: :new | reference | {reference, non_neg_integer} | nil,
           route: {reference, boolean, reference | nil} | nil,
           will: nil | :auto | {:auto, pid},
           asks: boolean
@@ -64,7 +64,7 @@ defmodule MQTT.Server.Accepting do
 
     accepting = %__MODULE__{
       properties: for({:connack, map} <- ours, reduce: %{}, do: (all -> Map.merge(all, map))),
-      session: with({:session, session} <- List.keyfind(ours, :session, 0), do: session),
+      session: ours |> List.keyfind(:session, 0) |> session(),
       route: ours |> Enum.find(&(elem(&1, 0) == :router)) |> route(),
       will: with({:will, will} <- List.keyfind(ours, :will, 0), do: will),
       asks: List.keymember?(ours, :deliveries, 0)
@@ -76,6 +76,11 @@ defmodule MQTT.Server.Accepting do
   defp ours?({:connack, properties}) when is_map(properties), do: true
   defp ours?({:session, :new}), do: true
   defp ours?({:session, session}) when is_reference(session), do: true
+
+  defp ours?({:session, session, number})
+       when is_reference(session) and number in 0..0xFFFF_FFFF_FFFF_FFFF,
+       do: true
+
   defp ours?({:will, :auto}), do: true
   defp ours?({:will, {:auto, pid}}) when is_pid(pid), do: true
   defp ours?({:deliveries, :callbacks}), do: true
@@ -107,6 +112,10 @@ defmodule MQTT.Server.Accepting do
   def check(_accepting, _handler), do: :ok
 
   defp bad_deliveries(why), do: {:error, Events.bad_action({:deliveries, :callbacks}, why)}
+
+  defp session(nil), do: nil
+  defp session({:session, session}), do: session
+  defp session({:session, session, number}), do: {session, number}
 
   defp route(nil), do: nil
   defp route({:router, router}), do: {router, true, nil}

@@ -21,7 +21,9 @@ defmodule MQTT.Server.Callbacks do
           `:subscription_identifier_available`. The first three and an assigned client identifier are
           said by the library otherwise. `:session_expiry_interval` is also that of a client of MQTT 3.1.1 that does not ask for a clean
           session, which is not told.
-        * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one.
+        * `{:session, session}` gives the connection a `MQTT.Session`, `{:session, :new}` a new one. Where two connections of a client may be let in at
+          the same time, `{:session, session, number}` says which comes first: one with a lower number than another that has had
+          the session is refused with 0x80 and ends with `{:shutdown, :session_taken_over}`.
         * `{:router, router}` has what the client publishes go to a `MQTT.Router` without
           `c:handle_publish/4`; with `{:router, router, rules}` only what these rules of `MQTT.Broker.ACL` allow.
           `{:router, router, :callbacks}` only lets the router know of the session, and so does `{:router, router, {:callbacks, rules}}`. It

@@ -10,31 +10,29 @@ use crate::route::Route;
 use crate::router::RouterResource;
 use crate::session::{self, NotTaken, Session, SessionResource, Taken, Taking};
 use crate::{atoms, clock, terms};
-use mqtt_codec::ReasonCode;
+use mqtt_codec::{Properties, ReasonCode};
 use mqtt_core as core;
 use rustler::{Atom, Encoder, Env, ResourceArc, Term};
 use std::io;
 use std::sync::PoisonError;
 
+/// A session, whether the owner is asked about its messages, and the number of the connection, if it has one.
+type SessionArguments = (ResourceArc<SessionResource>, bool, Option<u64>);
 type RouteArguments = (ResourceArc<RouterResource>, bool, Option<ResourceArc<RulesResource>>);
 /// Session, `clean`, client identifier, properties and route.
-type Accepted<'a> = (
-    Option<(ResourceArc<SessionResource>, bool)>,
-    bool,
-    Option<&'a str>,
-    Term<'a>,
-    Option<RouteArguments>,
-);
+type Accepted<'a> =
+    (Option<SessionArguments>, bool, Option<&'a str>, Term<'a>, Option<RouteArguments>);
 
 /// Answers CONNECT with success. The session is the connection's own, or one that is taken over;
 /// `clean` says whether it begins anew, and `client_id` is one that the client did not choose. A `route` is a router, whether
 /// what the client publishes goes there instead of to the owner, and the rules for the client. The router knows the session
 /// before the client is told, and has forgotten the subscriptions of one that began anew, and those that the rules do not allow. With a
-/// session comes whether the owner is asked about each of its messages. `:large` says that too much has to be done with it for a call.
+/// session comes whether the owner is asked about each of its messages, and a number, if a connection with a higher one is to keep it:
+/// then the client is refused. `:large` says that too much has to be done with it for a call.
 #[rustler::nif]
 fn connection_accept<'a>(env: Env<'a>, handle: Handle<'a>, accepted: Accepted<'a>) -> Term<'a> {
-    if let (Some((session, ask)), clean, .., route) = &accepted
-        && session.takes_long(&taking(*clean, *ask, route.as_ref()))
+    if let (Some(of_session), clean, .., route) = &accepted
+        && of_session.0.takes_long(&taking(*clean, of_session, route.as_ref()))
     {
         return atoms::large().encode(env);
     }
@@ -51,10 +49,15 @@ fn connection_accept_large<'a>(
     accept(env, handle, accepted)
 }
 
-fn taking(clean: bool, ask: bool, route: Option<&RouteArguments>) -> Taking<'_> {
+fn taking<'t>(
+    clean: bool,
+    &(_, ask, turn): &SessionArguments,
+    route: Option<&'t RouteArguments>,
+) -> Taking<'t> {
     Taking {
         clean,
         ask,
+        turn,
         hub: route.map(|(router, ..)| router.hub()),
         rules: route.and_then(|(.., rules)| rules.as_ref()).map(|rules| &rules.0),
     }
@@ -82,9 +85,9 @@ fn accept<'a>(
         state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
     };
     let accepted = match (session, &mut *own) {
-        (Some((resource, ask)), _) => {
-            let taking = taking(clean, ask, route.as_ref());
-            match resource.attach(env, connection, &taking, accept) {
+        (Some(of_session), _) => {
+            let taking = taking(clean, &of_session, route.as_ref());
+            match of_session.0.attach(env, connection, &taking, accept) {
                 Ok(Taken { session, id, left }) => {
                     *own = session;
                     if let Some(left) = left {
@@ -94,7 +97,12 @@ fn accept<'a>(
                         let rules = rules.map(|rules| rules.0.clone());
                         natively.then(|| Route::new(router.hub().clone(), id, rules))
                     });
-                    Ok(())
+                    Ok(None)
+                }
+                Err(NotTaken::Outdated) => {
+                    let code = ReasonCode::UNSPECIFIED_ERROR;
+                    let said = state.reject(code, false, Properties::EMPTY, &mut connack);
+                    said.map(|()| Some(atoms::session_taken_over()))
                 }
                 Err(NotTaken::OtherRouter) => {
                     return env.error_tuple((atoms::bad_action(), atoms::other_router()));
@@ -102,14 +110,15 @@ fn accept<'a>(
                 Err(NotTaken::Command(error)) => Err(error),
             }
         }
-        (None, Session::Own(session)) => accept(session, clean),
+        (None, Session::Own(session)) => accept(session, clean).map(|()| None),
         (None, Session::Shared(..)) => Err(core::CommandError::WrongState),
     };
     if !connack.is_empty() {
         connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
     }
     match accepted {
-        Ok(()) => atoms::ok().encode(env),
+        Ok(None) => atoms::ok().encode(env),
+        Ok(Some(reason)) => close(env, reason).encode(env),
         Err(error) => refused(env, error),
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct Shared {
     waiter: Option<LocalPid>,
     /// The owners of the [`FORMER`] before, and whether it began anew, or ended, behind each.
     former: Vec<(LocalPid, bool)>,
+    /// The highest number that the application gave a connection that took it.
+    turn: u64,
 }
 
 /// How a connection takes a session.
@@ -113,6 +115,8 @@ pub(crate) struct Taking<'t> {
     pub(crate) clean: bool,
     /// Whether the owner decides about each of its messages.
     pub(crate) ask: bool,
+    /// The number of the connection, if the application numbers them: it does not take the session from one with a higher number.
+    pub(crate) turn: Option<u64>,
     /// The router that is to know the session.
     pub(crate) hub: Option<&'t Arc<Hub>>,
     /// What the client may do, if not everything.
@@ -130,6 +134,8 @@ pub(crate) struct Taken {
 
 /// Why a session was not taken.
 pub(crate) enum NotTaken {
+    /// A connection with a higher number had it.
+    Outdated,
     /// Another router knows it.
     OtherRouter,
     Command(core::CommandError),
@@ -205,6 +211,9 @@ impl SessionResource {
     ) -> Result<Taken, NotTaken> {
         let number = ATTACHMENTS.fetch_add(1, Ordering::Relaxed);
         let mut shared = lock(&self.0);
+        if taking.turn.is_some_and(|turn| turn < shared.turn) {
+            return Err(NotTaken::Outdated);
+        }
         let known = shared.subscriber.as_ref().and_then(Subscriber::of);
         if let (Some((known, _)), Some(hub)) = (&known, taking.hub)
             && !Arc::ptr_eq(known, hub)
@@ -215,6 +224,7 @@ impl SessionResource {
         let of_groups = if clean { shared.session.of_groups() } else { Vec::new() };
         accept(&mut shared.session, clean).map_err(NotTaken::Command)?;
         shared.session.ask(taking.ask);
+        shared.turn = taking.turn.unwrap_or(shared.turn);
         shared.told = false;
         let attached =
             Attached { number, owner: env.pid(), connection: Arc::downgrade(connection) };
@@ -374,6 +384,7 @@ pub(crate) fn resource(session: core::Session) -> ResourceArc<SessionResource> {
         told: false,
         waiter: None,
         former: Vec::new(),
+        turn: 0,
     };
     let load = AtomicUsize::new(OFFLINE);
     let cell = Cell { shared: Mutex::new(shared), load, life: AtomicUsize::new(0) };

@@ -65,14 +65,14 @@ defmodule MQTT.Server.Connection.Connecting do
   end
 
   defp accept(%Accepting{asks: asks} = told, state, actions, s) do
-    session = session(told.session, s)
+    session = session(told, s)
     will = Will.new(told.will, s.params[:last_will])
     clean = s.params.clean_session
     kept = Enum.reverse(s.kept)
     id = s.assigned_id
     s = %{s | state: state, params: nil, kept: kept, will: will, asks: asks}
 
-    {session && {session, asks}, clean, id, told.properties, told.route}
+    {session, clean, id, told.properties, told.route}
     |> accept_natively(s.connection)
     |> said({:connack, told.properties}, s)
     |> accepted()
@@ -93,7 +93,8 @@ defmodule MQTT.Server.Connection.Connecting do
 
   defp accepted({:noreply, s}), do: {:noreply, %{s | phase: :connected}}
 
-  # The handler has let it in, and hears of its end: CONNACK did not fit, or the will is one that CONNACK rules out.
+  # The handler has let it in, and hears of its end: CONNACK did not fit, the will is one that CONNACK rules out, or a newer
+  # connection has the session.
   defp accepted({:stop, reason, s}), do: {:stop, reason, %{s | phase: :connected, will: nil}}
 
   defp watch_will(s) do
@@ -101,12 +102,18 @@ defmodule MQTT.Server.Connection.Connecting do
     {:noreply, s}
   end
 
-  defp session(nil, _s), do: nil
+  defp session(%{session: nil}, _s), do: nil
 
-  defp session(session, s) do
-    session = if session == :new, do: Native.connection_new_session(s.connection), else: session
+  defp session(%{session: session, asks: asks}, s) do
+    {session, number} =
+      case session do
+        :new -> {Native.connection_new_session(s.connection), nil}
+        {session, number} -> {session, number}
+        session -> {session, nil}
+      end
+
     Session.put_current(session)
-    session
+    {session, asks, number}
   end
 
   defp reject(reason, s) do
