@@ -27,12 +27,13 @@
 //!
 //! `filters` are the filters, each with its `members`; `trie` is the tree of those with wildcards, and `shapes` limits what one
 //! topic may meet there; `entries` are the subscriptions by filter and subscriber, so that one can be removed from among many.
-//! `matches` is what is found, `choice` how a member of a group is chosen. `slab`, `index`, `text`
+//! `matches` is what is found, `gathering` finds it where it is much, `choice` how a member of a group is chosen. `slab`, `index`, `text`
 //! and `seed` are what they are made of.
 
 mod choice;
 mod entries;
 mod filters;
+mod gathering;
 mod index;
 mod matches;
 mod members;
@@ -43,13 +44,14 @@ mod text;
 mod trie;
 
 pub use choice::Strategy;
+pub use gathering::Gathering;
 pub use matches::{Found, Match, Matches};
 
 use core::num::{NonZeroU32, NonZeroU64};
 use entries::Entries;
 use filters::{Filters, Group, Links};
 use matches::FEW;
-use members::Member;
+use members::{Member, Members};
 use mqtt_codec::Qos;
 use seed::Seed;
 use trie::Trie;
@@ -205,7 +207,7 @@ impl Router {
     ) -> impl Iterator<Item = (&str, Subscription)> {
         self.entries.of(subscriber).filter_map(|(id, position)| {
             let filter = self.filters.get(id)?;
-            let member = filter.members.as_slice().get(position as usize)?;
+            let member = filter.members.get(position as usize)?;
             Some((filter.text.as_str(), member.subscription))
         })
     }
@@ -232,27 +234,43 @@ impl Router {
     /// Finds whom a message to the topic goes to. Subscriptions with No Local of the publisher are
     /// left out.
     pub fn matches(&self, topic: &str, publisher: Option<SubscriberId>, matches: &mut Matches) {
+        let gathering = self.matches_at_once(topic, publisher, matches, usize::MAX);
+        debug_assert!(gathering.is_none(), "there are not more than fit");
+    }
+
+    /// The same, unless more than so many subscriptions match: then only the groups are among the matches, and the
+    /// subscribers are for [`Gathering`] to find.
+    #[must_use]
+    pub fn matches_at_once(
+        &self,
+        topic: &str,
+        publisher: Option<SubscriberId>,
+        matches: &mut Matches,
+        at_most: usize,
+    ) -> Option<Box<Gathering>> {
         matches.clear();
         let Matches { filters, front, .. } = matches;
         filters.extend(self.filters.find(topic, false));
         self.trie.walk(topic, front, |filter| filters.push(filter));
         let found = core::mem::take(filters);
-        let lists = found.iter().filter_map(|&id| {
-            let members = self.filters.get(id)?.members.as_slice();
-            (!members.is_empty()).then_some((id, members))
+        let lists = found.iter().filter_map(|&id| self.filters.get(id)).map(|it| &it.members);
+        let count = lists.clone().map(Members::len).sum();
+        let gathering = (count > at_most).then(|| {
+            let pieces = lists.clone().flat_map(Members::pieces).collect();
+            Box::new(Gathering::new(pieces, publisher, found.len() > 1))
         });
-        let mut few = lists.clone();
-        match (few.next(), few.next()) {
-            (None, _) => {}
-            (Some((id, members)), None) => {
+        match (&gathering, &found[..]) {
+            (Some(_), _) | (None, []) => {}
+            (None, &[id]) => lists.for_each(|members| {
                 matches.add_all(members, self.left_out(id, members, publisher));
-            }
-            _ => matches.merge(lists.map(|(_, members)| members), publisher),
+            }),
+            (None, _) => matches.merge(lists, count, publisher),
         }
         for filter in found.iter().filter_map(|&id| self.filters.get(id)) {
             matches.push_groups(filter.groups());
         }
         matches.filters = found;
+        gathering
     }
 
     /// The position of the member that does not get what this publisher publishes. A subscriber has
@@ -260,13 +278,15 @@ impl Router {
     fn left_out(
         &self,
         filter: u32,
-        members: &[Member],
+        members: &Members,
         publisher: Option<SubscriberId>,
     ) -> Option<usize> {
-        let position = if members.len() <= FEW {
-            members.iter().position(|member| Some(member.subscriber) == publisher)
-        } else {
-            self.entries.position(filter, publisher?).map(|position| position as usize)
+        let is_publisher = |member: &Member| Some(member.subscriber) == publisher;
+        let position = match members {
+            Members::None => None,
+            Members::One(member) => is_publisher(member).then_some(0),
+            Members::Many(members) if members.len() <= FEW => members.iter().position(is_publisher),
+            _ => self.entries.position(filter, publisher?).map(|position| position as usize),
         };
         position.filter(|&at| members.get(at).is_some_and(|member| member.is_left_out(publisher)))
     }

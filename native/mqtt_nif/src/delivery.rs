@@ -6,7 +6,7 @@ use crate::broadcast::{self, MAX_COST, Sender, Sent};
 use crate::routing::{Hub, LOOKED_UP, Receiver};
 use crate::session::lock;
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
-use mqtt_core::router::{Found, GroupId, Match};
+use mqtt_core::router::{Found, Gathering, GroupId, Match};
 use mqtt_core::{Broadcast, Message, Millis};
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
 const WORK: usize = 32;
+/// Subscriptions that are looked at before it is asked whether a call has done enough.
+const GATHERED: usize = 4096;
 
 /// Messages of a client that have not reached everybody.
 #[derive(Default)]
@@ -122,7 +124,7 @@ impl Left {
 pub(crate) struct Routed {
     /// None if it goes to nobody.
     message: Option<Message>,
-    /// How many it goes to.
+    /// How many it goes to, at most as long as they are being found.
     count: usize,
     /// Those of them that have been looked up last.
     deliveries: Vec<To>,
@@ -141,6 +143,8 @@ pub(crate) struct Routed {
 /// Those whom a message goes to that have not been looked up, since they are so many.
 pub(crate) struct Rest {
     hub: Arc<Hub>,
+    /// Finds them first, if there are more than are found at once.
+    gathering: Option<Box<Gathering>>,
     found: Found,
     left: Range<usize>,
     /// Groups, and what chooses a member where that depends on the publisher.
@@ -153,15 +157,33 @@ pub(crate) struct Rest {
 impl Rest {
     pub(crate) fn new(
         hub: Arc<Hub>,
+        gathering: Option<Box<Gathering>>,
         (found, left): (Found, Range<usize>),
         (groups, key): (Vec<GroupId>, u64),
         joined: u64,
     ) -> Self {
-        Self { hub, found, left, groups, key, joined }
+        Self { hub, gathering, found, left, groups, key, joined }
     }
 
     fn len(&self) -> usize {
-        self.left.len() + self.groups.len()
+        let gathering = self.gathering.as_ref().map_or(0, |gathering| gathering.len());
+        gathering + self.left.len() + self.groups.len()
+    }
+
+    /// Looks at some of the subscriptions, if there are any to be looked at. Says how many fewer subscribers there
+    /// are than was thought.
+    fn gather(&mut self) -> Option<usize> {
+        let gathering = self.gathering.as_mut()?;
+        if !gathering.gather(GATHERED) {
+            return Some(0);
+        }
+        let gathering = self.gathering.take()?;
+        let subscriptions = gathering.len();
+        self.found = gathering.into_found();
+        self.left = 0..self.found.len();
+        let fewer = subscriptions - self.found.len();
+        self.hub.count_fewer(fewer);
+        Some(fewer)
     }
 
     /// Looks some up, and says whether there were any left.
@@ -252,6 +274,14 @@ impl Routed {
                 self.deliveries.clear();
                 self.next = 0;
                 let Some(rest) = &mut self.rest else { return true };
+                if sender.is_done() {
+                    return false;
+                }
+                if let Some(fewer) = rest.gather() {
+                    sender.charge(WORK * GATHERED);
+                    self.count -= fewer;
+                    continue;
+                }
                 if rest.look_up(&publish, &mut self.deliveries) {
                     continue;
                 }

@@ -38,6 +38,8 @@ const SHARE: &str = "$share/";
 const EXPIRED: usize = 64;
 /// Subscribers, or groups, that are looked up at once. It touches the session of each.
 pub(crate) const LOOKED_UP: usize = 256;
+/// Up to so many subscriptions a message's subscribers are found while the tables are locked.
+const FOUND_AT_ONCE: usize = 16 * 1024;
 
 thread_local! {
     static MATCHES: RefCell<Matches> = RefCell::default();
@@ -289,6 +291,11 @@ impl Hub {
         self.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
+    /// A message went to fewer than was thought.
+    pub(crate) fn count_fewer(&self, fewer: usize) {
+        self.sent.fetch_sub(fewer, Ordering::Relaxed);
+    }
+
     /// As [`route`](Self::route), with the tables locked, and not counted.
     pub(crate) fn route_by(
         self: &Arc<Self>,
@@ -301,7 +308,9 @@ impl Hub {
         let retained =
             message.as_ref().is_none_or(|message| self.retain(publish.topic, message, now));
         let (deliveries, rest, work, grouped) = MATCHES.with_borrow_mut(|matches| {
-            tables.router.matches(publish.topic, publisher, matches);
+            let router = &tables.router;
+            let gathering =
+                router.matches_at_once(publish.topic, publisher, matches, FOUND_AT_ONCE);
             let (work, count) = (matches.work(), matches.len());
             let key = publisher.map_or(0, |publisher| u64::from(publisher.0));
             let deliveries = tables.deliveries(matches, publish, key);
@@ -309,9 +318,11 @@ impl Hub {
             let grouped = !matches.groups().is_empty();
             let groups = matches.groups().get(LOOKED_UP - left.start..).unwrap_or_default();
             let groups = groups.to_vec();
-            let rest = (!left.is_empty() || !groups.is_empty()).then(|| {
+            let some = gathering.is_some() || !left.is_empty() || !groups.is_empty();
+            let rest = some.then(|| {
                 Rest::new(
                     self.clone(),
+                    gathering,
                     (matches.take_found(), left),
                     (groups, key),
                     tables.joined(),

@@ -306,5 +306,34 @@ defmodule MQTT.Broker.MessagesTest do
       for session <- sessions, do: assert(Router.leave(router, session) == 1)
       eventually(fn -> match?(%{subscriptions: 0, sessions: 0}, Broker.stats(name)) end)
     end
+
+    test "to more subscriptions than one call looks at come once, to those who had subscribed" do
+      {name, port} = broker()
+      router = MQTT.Broker.Context.get!(name).router
+      sessions = for _ <- 1..20_000, do: Session.new()
+      for session <- sessions, do: {:new, _} = Router.subscribe(router, session, "t", %{qos: 1})
+      {twice, once} = Enum.split(sessions, 10_000)
+      for session <- twice, do: {:new, _} = Router.subscribe(router, session, "+", %{qos: 2})
+
+      assert {:more, remaining} = Native.router_publish(router, nil, "t", "1", %{qos: 2})
+      [gone | twice] = twice
+      assert Router.leave(router, gone) == 2
+      # It has the number of the one that is gone, and the other its place among the subscribers.
+      [late, moved] = [Session.new(), hd(once)]
+      {:new, _} = Router.subscribe(router, late, "t", %{qos: 1})
+      true = Router.unsubscribe(router, moved, "t")
+      {:new, _} = Router.subscribe(router, moved, "t", %{qos: 1})
+      assert continue(remaining) == {:ok, 0, 20_000}
+      assert Session.info(late).queued == 0
+      for session <- once ++ twice, do: assert(Session.info(session).queued == 1)
+      assert Broker.stats(name).sent == 20_000
+
+      # And by what a client publishes, which is answered behind it.
+      client = V5.connected(port, "client")
+      assert V5.publish_fully(client, "t", 1, "2") == 0
+      for session <- [late | once ++ twice], do: assert(Session.info(session).queued >= 1)
+      for session <- once ++ twice, do: assert(Session.info(session).queued == 2)
+      assert Broker.stats(name).sent == 40_000
+    end
   end
 end

@@ -1,7 +1,7 @@
 //! Which member of a group gets a message (MQTT 5.0, section 4.8.2).
 
 use super::filters::Group;
-use super::members::Member;
+use super::members::Members;
 use super::{GroupId, Match, Router, SubscriberId};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -36,7 +36,7 @@ impl Router {
     ) -> Option<Match<'_>> {
         let filter = self.filters.get(group.filter)?;
         let state = filter.group().filter(|state| state.serial == group.serial)?;
-        let members = filter.members.as_slice();
+        let members = &filter.members;
         let last = SubscriberId(state.last.load(Relaxed));
         let last = self.entries.position(group.filter, last).map(|position| position as usize);
         let mut choice = Choice { members, state, last, load };
@@ -64,7 +64,7 @@ impl Router {
 }
 
 struct Choice<'a, L> {
-    members: &'a [Member],
+    members: &'a Members,
     state: &'a Group,
     /// The member that was chosen last while online.
     last: Option<usize>,

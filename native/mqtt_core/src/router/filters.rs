@@ -60,7 +60,7 @@ impl Filter {
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        self.members.as_slice().is_empty() && self.groups().is_empty()
+        self.members.len() == 0 && self.groups().is_empty()
     }
 }
 

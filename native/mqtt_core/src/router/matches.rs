@@ -1,6 +1,6 @@
 //! Whom a message goes to.
 
-use super::members::Member;
+use super::members::{Member, Members};
 use super::trie::Front;
 use super::{GroupId, SubscriberId};
 use core::num::NonZeroU32;
@@ -26,15 +26,24 @@ pub struct Match<'a> {
 /// new memory.
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
-    found: Found,
+    merging: Merging,
     groups: Vec<GroupId>,
-    /// Identifiers with the numbers of their runs.
-    unsorted: Vec<(u32, NonZeroU32)>,
     /// The entry of a subscriber, if the generation is this.
     seen: Vec<(u32, u32)>,
     generation: u32,
     pub(super) filters: Vec<u32>,
     pub(super) front: Front,
+}
+
+/// Subscribers that are being found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Merging {
+    found: Found,
+    /// Identifiers with the numbers of their runs.
+    unsorted: Vec<(u32, NonZeroU32)>,
+    /// How many of these are in their places, and of how many runs it is known where they begin.
+    sorted: usize,
+    begun: usize,
 }
 
 /// Subscribers that a message goes to.
@@ -73,25 +82,25 @@ impl Matches {
     /// The subscribers, each once.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Match<'_>> {
-        self.found.iter_from(0)
+        self.merging.found.iter_from(0)
     }
 
     /// How many subscribers there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.found.entries.len()
+        self.merging.len()
     }
 
     /// Whether there is no subscriber; there may be groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.found.entries.is_empty()
+        self.len() == 0
     }
 
     /// The subscribers, to be kept. None is left here.
     #[must_use]
     pub fn take_found(&mut self) -> Found {
-        core::mem::take(&mut self.found)
+        core::mem::take(&mut self.merging.found)
     }
 
     /// What it took to find them: the nodes of the tree, the subscriptions and the groups that were looked at.
@@ -107,9 +116,8 @@ impl Matches {
     }
 
     pub(super) fn clear(&mut self) {
-        self.found.clear();
+        self.merging.clear();
         self.groups.clear();
-        self.unsorted.clear();
         self.filters.clear();
     }
 
@@ -118,35 +126,41 @@ impl Matches {
     }
 
     /// Takes the members of the only filter that matches, but for that at one position.
-    pub(super) fn add_all(&mut self, members: &[Member], but: Option<usize>) {
-        let (before, behind) = members.split_at(but.unwrap_or(members.len()).min(members.len()));
-        self.found.entries.extend(before.iter().map(Entry::new));
-        self.found.entries.extend(behind.iter().skip(1).map(Entry::new));
+    pub(super) fn add_all(&mut self, members: &Members, mut but: Option<usize>) {
+        let entries = &mut self.merging.found.entries;
+        members.each_slice(|members| {
+            let end = but.unwrap_or(members.len()).min(members.len());
+            but = but.and_then(|but| but.checked_sub(members.len()));
+            let (before, behind) = members.split_at(end);
+            entries.extend(before.iter().map(Entry::new));
+            entries.extend(behind.iter().skip(1).map(Entry::new));
+        });
     }
 
-    /// Takes the members of several filters, but for subscriptions with No Local of the publisher
+    /// Takes the members of several filters, `count` together, but for subscriptions with No Local of the publisher
     /// [MQTT-3.8.3-3].
     pub(super) fn merge<'a>(
         &mut self,
-        lists: impl Iterator<Item = &'a [Member]> + Clone,
+        lists: impl Iterator<Item = &'a Members>,
+        count: usize,
         publisher: Option<SubscriberId>,
     ) {
-        let few = lists.clone().map(<[_]>::len).sum::<usize>() <= FEW;
+        let few = count <= FEW;
         if !few {
             self.next_generation();
         }
-        for member in lists.flat_map(|members| local(members, publisher)) {
-            let known = if few { self.search(member.subscriber) } else { self.look_up(member) };
-            match known {
-                Some(index) => self.add(index, member),
-                None => self.found.entries.push(Entry::new(member)),
+        let mut merge = |members: &[Member]| {
+            for member in members.iter().filter(|member| !member.is_left_out(publisher)) {
+                let known = if few { self.search(member.subscriber) } else { self.look_up(member) };
+                self.merging.take(known, member);
             }
-        }
-        self.sort_identifiers();
+        };
+        lists.for_each(|members| members.each_slice(&mut merge));
+        self.merging.sort_identifiers(usize::MAX);
     }
 
     fn search(&self, subscriber: SubscriberId) -> Option<usize> {
-        self.found.entries.iter().position(|entry| entry.subscriber == subscriber)
+        self.merging.found.entries.iter().position(|entry| entry.subscriber == subscriber)
     }
 
     /// The entry of a subscriber, or the next one becomes it.
@@ -159,7 +173,7 @@ impl Matches {
         if *generation == self.generation {
             return Some(*entry as usize);
         }
-        (*generation, *entry) = (self.generation, self.found.entries.len() as u32);
+        (*generation, *entry) = (self.generation, self.merging.len() as u32);
         None
     }
 
@@ -170,11 +184,40 @@ impl Matches {
             self.generation = 1;
         }
     }
+}
 
-    /// A further subscription of a subscriber.
-    fn add(&mut self, index: usize, member: &Member) {
+impl Merging {
+    /// With room for so many.
+    pub(super) fn for_members(count: usize) -> Self {
+        let found = Found { entries: Vec::with_capacity(count), ..Found::default() };
+        Self { found, ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.found.entries.len()
+    }
+
+    fn clear(&mut self) {
+        self.found.clear();
+        self.unsorted.clear();
+        (self.sorted, self.begun) = (0, 0);
+    }
+
+    pub(super) fn into_found(self) -> Found {
+        self.found
+    }
+
+    /// A subscription, of a subscriber at that place if it has others.
+    pub(super) fn take(&mut self, place: Option<usize>, member: &Member) {
+        match place {
+            Some(place) => self.add(place, member),
+            None => self.found.entries.push(Entry::new(member)),
+        }
+    }
+
+    fn add(&mut self, place: usize, member: &Member) {
         let Found { entries, runs, .. } = &mut self.found;
-        let Some(entry) = entries.get_mut(index) else { return };
+        let Some(entry) = entries.get_mut(place) else { return };
         let subscription = &member.subscription;
         entry.qos = entry.qos.max(subscription.qos);
         entry.retain_as_published |= subscription.retain_as_published;
@@ -194,17 +237,24 @@ impl Matches {
         }
     }
 
-    /// Brings the identifiers of each run together.
-    fn sort_identifiers(&mut self) {
-        let Some(&(_, any)) = self.unsorted.first() else { return };
+    /// Brings the identifiers of each run together, when all subscriptions are there: at most so many, and runs. Says whether these
+    /// were all.
+    pub(super) fn sort_identifiers(&mut self, at_most: usize) -> bool {
+        let Some(&(_, any)) = self.unsorted.first() else { return true };
         let Found { identifiers, runs, .. } = &mut self.found;
-        let mut start = 0;
-        for run in runs.iter_mut() {
-            run.start = start;
-            start += core::mem::take(&mut run.length);
+        identifiers.reserve_exact(self.unsorted.len() - identifiers.len());
+        let begin = runs.iter_mut().skip(self.begun).take(at_most);
+        self.begun += begin.len();
+        for run in begin {
+            run.start = identifiers.len();
+            identifiers.resize(run.start + core::mem::take(&mut run.length), any);
         }
-        identifiers.resize(start, any);
-        for &(run, identifier) in &self.unsorted {
+        if self.begun < runs.len() {
+            return false;
+        }
+        let unsorted = self.unsorted.get(self.sorted..).unwrap_or_default();
+        let unsorted = unsorted.get(..at_most).unwrap_or(unsorted);
+        for &(run, identifier) in unsorted {
             if let Some(run) = runs.get_mut(run as usize)
                 && let Some(slot) = identifiers.get_mut(run.start + run.length)
             {
@@ -212,10 +262,24 @@ impl Matches {
                 run.length += 1;
             }
         }
+        self.sorted += unsorted.len();
+        self.sorted == self.unsorted.len()
     }
 }
 
 impl Found {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The subscribers from that at a position on.
     #[must_use]
     pub fn iter_from(&self, position: usize) -> impl ExactSizeIterator<Item = Match<'_>> {
@@ -253,8 +317,4 @@ impl Entry {
             retain_as_published: member.subscription.retain_as_published,
         }
     }
-}
-
-fn local(members: &[Member], publisher: Option<SubscriberId>) -> impl Iterator<Item = &Member> {
-    members.iter().filter(move |member| !member.is_left_out(publisher))
 }

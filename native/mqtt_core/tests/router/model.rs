@@ -1,11 +1,11 @@
 //! Subscriptions at random, against a list of them that is compared level by level.
 
 use crate::naive::matches;
-use crate::support::{Found, found};
+use crate::support::{Found, all, found};
 use core::num::NonZeroU32;
 use mqtt_codec::Qos;
 use mqtt_core::router::{
-    Matches, Router, Strategy as Turns, Subscribed, SubscriberId, Subscription,
+    Gathering, Matches, Router, Strategy as Turns, Subscribed, SubscriberId, Subscription,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -184,6 +184,18 @@ fn check(
     }
 }
 
+/// Whom it finds, a few subscriptions at a time.
+fn gathered(mut gathering: Gathering) -> Vec<Found> {
+    let mut steps = 1;
+    while !gathering.gather(3) {
+        steps += 1;
+    }
+    assert!(steps >= gathering.len().div_ceil(3));
+    let mut all = all(gathering.into_found().iter_from(0));
+    all.sort_unstable();
+    all
+}
+
 fn check_subscriptions(router: &Router, model: &Model) {
     for who in (0..=SUBSCRIBERS).map(SubscriberId) {
         let told = router.subscriptions(who);
@@ -217,7 +229,16 @@ proptest! {
         let empty = router.bytes();
         let mut matches = Matches::new();
         for step in steps {
+            // Those whom a message goes to that is published before.
+            let begun: Vec<_> = topics.iter().step_by(10).map(|(topic, publisher)| {
+                let gathering = router.matches_at_once(topic, *publisher, &mut matches, 0);
+                assert!(gathering.is_some() || matches.is_empty());
+                (gathering, expected(&model, topic, *publisher))
+            }).collect();
             take(step, &mut router, &mut model);
+            for (gathering, expected) in begun {
+                assert_eq!(gathering.map_or_else(Vec::new, |begun| gathered(*begun)), expected);
+            }
             for (topic, publisher) in &topics {
                 check(&router, &model, topic, *publisher, &mut matches);
             }

@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU32;
 use mqtt_codec::Qos;
-use mqtt_core::router::{GroupId, Matches, Router, SubscriberId, Subscription};
+use mqtt_core::router::{GroupId, Match, Matches, Router, SubscriberId, Subscription};
 
 pub(crate) const PLAIN: Subscription = Subscription {
     qos: Qos::AtMostOnce,
@@ -26,7 +26,11 @@ pub(crate) struct Found {
 }
 
 pub(crate) fn found(matches: &Matches) -> Vec<Found> {
-    let found = matches.iter().map(|found| {
+    all(matches.iter())
+}
+
+pub(crate) fn all<'a>(matches: impl Iterator<Item = Match<'a>>) -> Vec<Found> {
+    let found = matches.map(|found| {
         let mut identifiers: Vec<_> = found.identifiers.iter().map(|id| id.get()).collect();
         identifiers.sort_unstable();
         Found {
