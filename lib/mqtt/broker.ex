@@ -290,7 +290,7 @@ defmodule MQTT.Broker do
   @doc "The clients that are connected or have a session."
   @spec clients(t) :: [client]
   def clients(broker) do
-    for {client_id, session, _user, _generation, info} <-
+    for {client_id, session, _user, _number, info} <-
           :ets.tab2list(Context.get!(broker).clients),
         do: client(client_id, session, info)
   end

@@ -98,8 +98,8 @@ defmodule MQTT.Router do
   `{:error, :session_taken_over}` that another connection has the session than that of the calling process, and `{:error,
   :other_router}` that it is another router's.
 
-  How many filters one message may be compared with has a limit: those with wildcards and more than ten levels may have their
-  `+` in 2,048 different sets of levels together, counted up to each of their levels behind the tenth. Shorter ones always have room.
+  So that what one message is compared with has a limit, there is room for 2,048 different sets of levels at which filters have `+`, counted up to
+  each of their levels. Those of no more than ten levels do not count, nor those with a single `+` in up to 128 levels: such filters always have room.
 
       iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
       iex> {:new, _cursor} = MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})

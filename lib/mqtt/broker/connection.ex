@@ -14,10 +14,11 @@ defmodule MQTT.Broker.Connection do
   @retry 20
   @longest_retry 1_000
 
-  @enforce_keys [:broker, :client]
+  @enforce_keys [:broker, :client, :number]
   defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
 
   # broker: its name, by which what all have in common is found. Here it would be copied for each will that is kept.
+  # number: which of two connections of the client is the newer one
   # rules: of the ACL file, if there is one
   # retained: {filter, options, cursor} of the subscriptions that what is retained is being sent for
   # retained_due: whether a message that goes on with these is on its way, of which there is one at most

@@ -2,12 +2,13 @@ defmodule MQTT.Broker.Sessions do
   @moduledoc false
   # The sessions by client identifier, and their end.
   #
-  # A row of the table is {client_id, session, user, generation, info}. Whoever connects raises the
-  # generation, and tells this process, which owns the table and watches the connections, so that a
-  # session ends also when its connection was killed. It ends when none is left of those that have
-  # opened it, whichever of them has attached to it, by deleting the row of the last generation: a
-  # client that has come back meanwhile has either raised it, or finds nothing and begins anew. The
-  # session itself sees to it that one connection has it at a time, that of the highest generation.
+  # A row of the table is {client_id, session, user, number, info}. Each connection has a number, higher than those whose CONNECT
+  # came before. Whoever opens the session puts its number there, unless a newer one has, and tells this process,
+  # which owns the table and watches the connections, so that a session ends also when its connection was
+  # killed. It ends when none is left of those that have opened it, whichever of them has attached to it, by deleting the
+  # row of the last number: a client that has come back meanwhile has either put another there, or finds nothing
+  # and begins anew. The session itself sees to it that one connection has it at a time, and that a newer one does not lose it
+  # to one that was slower.
 
   use GenServer
 
@@ -25,21 +26,28 @@ defmodule MQTT.Broker.Sessions do
   @spec start_link(Options.t()) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
 
+  @doc "The number of a connection whose CONNECT has come."
+  @spec number :: pos_integer
+  def number, do: System.unique_integer([:monotonic, :positive])
+
   @doc """
-  The session of a client, for the connection of the calling process, and how often it has been opened. `info` is what is known of
-  the connection.
+  The session of a client, for the connection of the calling process, which has that number. `info` is what is known of it.
   """
-  @spec open(Context.t(), client_id, user :: String.t() | nil, map) ::
-          {:ok, Session.t(), generation :: pos_integer}
-          | {:error, :client_identifier_not_valid | :quota_exceeded}
-  def open(context, client_id, user, info) do
+  @spec open(Context.t(), client_id, user :: String.t() | nil, number :: pos_integer, map) ::
+          {:ok, Session.t(), :new | :old}
+          | {:error, :client_identifier_not_valid | :quota_exceeded | :unspecified_error}
+  def open(context, client_id, user, number, info) do
     case :ets.lookup(context.clients, client_id) do
-      [{_, session, ^user, generation, _}] ->
-        enter(context, {client_id, session, user, generation}, info)
+      [{_, session, ^user, last, _}] when last < number ->
+        enter(context, {client_id, session, user, last}, number, info)
+
+      # The client has come back since, and was quicker.
+      [{_, _session, ^user, _last, _}] ->
+        {:error, :unspecified_error}
 
       [] ->
         if :ets.info(context.clients, :size) < context.max_sessions,
-          do: enter_new(context, client_id, user, info),
+          do: enter_new(context, client_id, user, number, info),
           else: {:error, :quota_exceeded}
 
       # It is bound to the one who made it.
@@ -49,29 +57,39 @@ defmodule MQTT.Broker.Sessions do
   end
 
   # Unless another connection was quicker.
-  defp enter_new(context, client_id, user, info) do
+  defp enter_new(context, client_id, user, number, info) do
     session = Session.new(context.session)
 
-    if :ets.insert_new(context.clients, {client_id, session, user, 1, info}),
-      do: entered(context, client_id, session, 1),
-      else: open(context, client_id, user, info)
-  end
-
-  # Unless it was ended in between, or opened by another connection.
-  defp enter(context, {client_id, session, user, generation}, info) do
-    row = {client_id, session, user, generation, :_}
-    next = {{client_id, session, {:const, user}, generation + 1, {:const, info}}}
-
-    case :ets.select_replace(context.clients, [{row, [], [next]}]) do
-      1 -> entered(context, client_id, session, generation + 1)
-      0 -> open(context, client_id, user, info)
+    if :ets.insert_new(context.clients, {client_id, session, user, number, info}) do
+      opened(context, client_id, session, number)
+      {:ok, session, :new}
+    else
+      open(context, client_id, user, number, info)
     end
   end
 
-  defp entered(context, client_id, session, generation) do
-    GenServer.cast(context.sessions, {:opened, self(), client_id, session, generation})
-    {:ok, session, generation}
+  # Unless it was ended in between, or opened by another connection.
+  defp enter(context, {client_id, session, user, last}, number, info) do
+    row = {client_id, session, user, last, :_}
+    next = {{client_id, session, {:const, user}, number, {:const, info}}}
+
+    case :ets.select_replace(context.clients, [{row, [], [next]}]) do
+      1 ->
+        opened(context, client_id, session, number)
+        {:ok, session, :old}
+
+      0 ->
+        open(context, client_id, user, number, info)
+    end
   end
+
+  defp opened(context, client_id, session, number),
+    do: GenServer.cast(context.sessions, {:opened, self(), client_id, session, number})
+
+  @doc "Whether no other connection has opened the session of a client since the one of that number."
+  @spec opened_last?(Context.t(), client_id, number :: pos_integer) :: boolean
+  def opened_last?(context, client_id, number),
+    do: match?([{_, _, _, ^number, _}], :ets.lookup(context.clients, client_id))
 
   @doc "Ends the session of a client that is not connected, and says whether there was one."
   @spec delete(Context.t(), client_id) :: boolean
@@ -139,12 +157,12 @@ defmodule MQTT.Broker.Sessions do
 
   # opened: the client of each connection, by its monitor
   # clients: by client identifier, those who have opened its session and have not ended, the last
-  # generation, and the timer of a session that nobody has
+  # number, and the timer of a session that nobody has
   @impl true
-  def handle_cast({:opened, pid, client_id, session, generation}, s) do
+  def handle_cast({:opened, pid, client_id, session, number}, s) do
     monitor = Process.monitor(pid)
     :counters.add(s.context.connected, 1, 1)
-    client = Map.get(s.clients, client_id, %{pids: [], generation: 0, timer: nil})
+    client = Map.get(s.clients, client_id, %{pids: [], number: 0, timer: nil})
     _ = client.timer && Process.cancel_timer(client.timer)
 
     # The others end by themselves, unless a callback keeps them.
@@ -154,7 +172,7 @@ defmodule MQTT.Broker.Sessions do
 
     client = %{
       pids: [pid | client.pids],
-      generation: max(generation, client.generation),
+      number: max(number, client.number),
       timer: nil
     }
 
@@ -171,13 +189,13 @@ defmodule MQTT.Broker.Sessions do
 
   def handle_call({:delete, client_id}, _from, s) do
     # Whoever opened it last may not have been heard of yet.
-    with [{_, session, _user, generation, %{pid: pid}}] <-
+    with [{_, session, _user, number, %{pid: pid}}] <-
            :ets.lookup(s.context.clients, client_id),
          false <- Process.alive?(pid),
          client = Map.get(s.clients, client_id, %{pids: [], timer: nil}),
          %{pids: []} <- client do
       _ = client.timer && Process.cancel_timer(client.timer)
-      {ended, s} = finish(Map.put(client, :generation, generation), client_id, session, s)
+      {ended, s} = finish(Map.put(client, :number, number), client_id, session, s)
       tell(ended, client_id, s.context.hooks)
       {:reply, ended != [], s}
     else
@@ -211,14 +229,14 @@ defmodule MQTT.Broker.Sessions do
     {:noreply, s}
   end
 
-  def handle_info({:end, client_id, session, generation, left}, s) do
+  def handle_info({:end, client_id, session, number, left}, s) do
     case s.clients do
-      %{^client_id => %{generation: ^generation, pids: []} = client} when left == 0 ->
+      %{^client_id => %{number: ^number, pids: []} = client} when left == 0 ->
         {ended, s} = finish(client, client_id, session, s)
         tell(ended, client_id, s.context.hooks)
         {:noreply, s}
 
-      %{^client_id => %{generation: ^generation, pids: []} = client} ->
+      %{^client_id => %{number: ^number, pids: []} = client} ->
         {:noreply, later(client, client_id, session, left, s)}
 
       # Somebody has come back.
@@ -250,24 +268,31 @@ defmodule MQTT.Broker.Sessions do
 
   defp later(client, client_id, session, milliseconds, s) do
     now = min(milliseconds, @longest)
-    message = {:end, client_id, session, client.generation, milliseconds - now}
+    message = {:end, client_id, session, client.number, milliseconds - now}
     client = %{client | timer: Process.send_after(self(), message, now)}
     %{s | clients: Map.put(s.clients, client_id, client)}
   end
 
   # Unless somebody has opened it since, whom this process will hear of.
   defp finish(client, client_id, session, s) do
-    row = {client_id, session, :_, client.generation, :_}
+    row = {client_id, session, :_, client.number, :_}
 
     ended =
       if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
         _ = Router.leave(s.context.router, session)
         [:session_ended]
       else
+        _ = leave_unless_known(client_id, session, s.context)
         []
       end
 
     {ended, %{s | clients: Map.delete(s.clients, client_id)}}
+  end
+
+  # A connection may have been so slow to tell of itself that its session has ended since.
+  defp leave_unless_known(client_id, session, context) do
+    match?([{_, ^session, _, _, _}], :ets.lookup(context.clients, client_id)) ||
+      Router.leave(context.router, session)
   end
 
   # Not in this process, which has others to see to.

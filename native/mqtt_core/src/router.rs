@@ -129,7 +129,7 @@ impl Router {
     /// Without subscriptions. The strategy is that of all groups.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        Self::with(strategy, Seed::random(), shapes::DEEP)
+        Self::with(strategy, Seed::random(), shapes::OTHERS)
     }
 
     /// The same for any filters, where it does not matter how long a message takes.
@@ -151,9 +151,9 @@ impl Router {
     /// Subscribes to a filter, or replaces that subscription. With `shared` a filter that begins with
     /// `$share/` is a shared subscription's; before MQTT 5.0 it is one like any other.
     ///
-    /// `None` for a filter that one message too many nodes could be looked at for, together with those that are there. These have `+`
-    /// in their levels in more than 2,048 different ways, up to a level behind the tenth. A filter of no more than
-    /// ten levels, not counting `#`, always has room.
+    /// `None` for a filter for which there is no room, so that what one message is compared with has a limit: the sets of levels at
+    /// which filters have `+`, counted up to each of their levels. There is room for all of no more than ten levels, or with a single
+    /// `+` in up to 128 levels, and for 2,048 others together.
     pub fn subscribe(
         &mut self,
         filter: &str,

@@ -79,7 +79,7 @@ impl Session {
         for filter in &revoked {
             self.unsubscribe(filter);
         }
-        // A message costs as much as it is deep, however many filters there are.
+        // Where a router has let them in, a message is compared with few, however many there are.
         let mut router = Router::unlimited(Strategy::default());
         let (gone, left) = (SubscriberId(0), SubscriberId(1));
         let revoked_filters = revoked.iter().map(|filter| (filter.as_str(), gone));

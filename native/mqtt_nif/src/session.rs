@@ -3,7 +3,7 @@
 //!
 //! A shared session is touched under its lock by the owner of the connection that has it, and by any
 //! process that puts a message into it. The lock comes behind a connection's `input`, before its
-//! `output` and before those of a router. Whoever attaches last has it; the connection before it then ends. What may be done with one
+//! `output` and before those of a router. Whoever attaches last has it, unless it is known to have come first; the connection before it then ends. What may be done with one
 //! besides is in `calls`.
 
 mod calls;

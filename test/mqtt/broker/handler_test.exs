@@ -213,6 +213,39 @@ defmodule MQTT.Broker.HandlerTest do
       assert_open(client)
     end
 
+    defmodule Lets do
+      # Asks the test whether the client may come in.
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def authenticate(%{username: name}, test) do
+        send(test, {name, self()})
+        receive do: (:go -> :ok)
+      end
+
+      @impl true
+      def handle_event(event, _client, test), do: send(test, event)
+    end
+
+    test "that takes long to let one in does not let it take the session from one that came behind it" do
+      {name, port} = broker(handler: {Lets, self()})
+      former = open(port)
+      send_bytes(former, V5.connect(0x82, ["client", "former"]))
+      assert_receive {"former", slow}
+      client = open(port)
+      send_bytes(client, V5.connect(0x82, ["client", "former"]))
+      assert_receive {"former", pid}
+      send(pid, :go)
+      assert {:connack, 0, 0, _} = V5.recv_packet(client)
+      assert_receive {:connected, :new}
+      send(slow, :go)
+      assert {:connack, 0, 0x80, _} = V5.recv_packet(former)
+      assert_closed(former)
+      assert_receive {:refused, :unspecified_error}
+      assert_open(client)
+      assert %{connected: true, pid: ^pid} = Broker.info(name, "client")
+    end
+
     test "that takes long does not publish a message of QoS 2 twice [MQTT-4.3.3-12]" do
       {name, port} = broker(handler: {Waits, self()})
       :ok = Broker.subscribe(name, "t", %{qos: 2})

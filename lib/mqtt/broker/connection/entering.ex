@@ -21,7 +21,7 @@ defmodule MQTT.Broker.Connection.Entering do
     context = Context.get!(name)
     params = identified(params)
     client = params |> Map.delete(:password) |> Map.put(:data, nil) |> kept()
-    s = %Connection{broker: name, client: client}
+    s = %Connection{broker: name, client: client, number: Sessions.number()}
 
     result =
       with :ok <- offered(params, context.connack),
@@ -65,16 +65,11 @@ defmodule MQTT.Broker.Connection.Entering do
   defp accept(%{client: client} = s) do
     context = Context.get!(s.broker)
 
-    case Sessions.open(context, client.client_id, client[:username], info(client)) do
-      {:ok, session, generation} ->
+    case Sessions.open(context, client.client_id, client[:username], s.number, info(client)) do
+      {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
-        event({:connected, connected(generation, session, client)}, s)
-        will = {:will, {:auto, context.sessions}}
-        connack = {:connack, Map.merge(context.connack, expiry(client, context))}
-
-        # The client may have come back while its handler was told, and is not to lose its session to this connection.
-        actions = [{:session, session, generation}, will, connack, route(context, s)]
-        {:ok, s, deliveries(context.hooks) ++ actions}
+        event({:connected, connected(age, session, client)}, s)
+        accepted(context, s)
 
       {:error, reason} ->
         refused(reason, s)
@@ -87,14 +82,27 @@ defmodule MQTT.Broker.Connection.Entering do
     {:error, reason, s}
   end
 
+  # Unless the client has come back while its handler was told.
+  defp accepted(context, %{client: client} = s) do
+    if Sessions.opened_last?(context, client.client_id, s.number) do
+      will = {:will, {:auto, context.sessions}}
+      connack = {:connack, Map.merge(context.connack, expiry(client, context))}
+      actions = [{:session, s.session, s.number}, will, connack, route(context, s)]
+      {:ok, s, deliveries(context.hooks) ++ actions}
+    else
+      event({:disconnected, {:shutdown, :session_taken_over}}, s)
+      {:error, :unspecified_error, s}
+    end
+  end
+
   defp rules(%{acl: nil}, _client), do: nil
   defp rules(%{acl: acl}, client), do: ACL.rules(acl, client.client_id, client[:username])
 
-  defp connected(1, _session, _client), do: :new
-  defp connected(_generation, _session, %{clean_session: true}), do: :discarded
+  defp connected(:new, _session, _client), do: :new
+  defp connected(:old, _session, %{clean_session: true}), do: :discarded
 
   # One that was not to outlast its connection is not resumed either.
-  defp connected(_generation, session, _client) do
+  defp connected(:old, session, _client) do
     if Session.info(session).expiry_interval == 0, do: :discarded, else: :resumed
   end
 

@@ -1,20 +1,22 @@
 //! The shapes of the filters in the tree: which of their levels are `+`.
 //!
 //! Of all nodes of one shape a topic comes to one at most, so there is no message for which more nodes are looked at than there
-//! are shapes. Of few levels there are few; how many there may be that are deeper is limited.
+//! are shapes. Of few levels there are few, and of few `+` as well; how many others there may be is limited.
 
 use super::slab::{NONE, Slab};
 
 pub(super) const ROOT: u32 = 0;
 /// Up to so many levels there may be every shape: 2,046 of them.
-const SHALLOW: usize = 10;
-/// How many shapes there may be of more levels, unless nothing is limited.
-pub(super) const DEEP: usize = 2048;
+const SHALLOW: u32 = 10;
+/// With one `+`, up to so many levels: 8,201 shapes of more than ten.
+const LONG: u32 = 128;
+/// How many shapes there may be of more than that, unless nothing is limited.
+pub(super) const OTHERS: usize = 2048;
 
 #[derive(Debug)]
 struct Shape {
     parent: u32,
-    depth: u32,
+    kind: Kind,
     /// How many nodes have it.
     nodes: u32,
     /// Those of one level more: with a `+`, and with anything else.
@@ -22,19 +24,36 @@ struct Shape {
     other: u32,
 }
 
+/// How many levels a shape has, and how many of them are `+`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kind {
+    levels: u32,
+    pluses: u32,
+}
+
+impl Kind {
+    const fn and(self, plus: bool) -> Self {
+        Self { levels: self.levels + 1, pluses: self.pluses + plus as u32 }
+    }
+
+    const fn is_limited(self) -> bool {
+        match self.pluses {
+            0 => false,
+            1 => self.levels > LONG,
+            _ => self.levels > SHALLOW,
+        }
+    }
+}
+
 impl Default for Shape {
     fn default() -> Self {
-        Self::new(NONE, 0)
+        Self::new(NONE, Kind::default())
     }
 }
 
 impl Shape {
-    const fn new(parent: u32, depth: u32) -> Self {
-        Self { parent, depth, nodes: 0, plus: NONE, other: NONE }
-    }
-
-    const fn is_deep(&self) -> bool {
-        self.depth as usize > SHALLOW
+    const fn new(parent: u32, kind: Kind) -> Self {
+        Self { parent, kind, nodes: 0, plus: NONE, other: NONE }
     }
 
     const fn child_mut(&mut self, plus: bool) -> &mut u32 {
@@ -45,8 +64,8 @@ impl Shape {
 #[derive(Debug)]
 pub(super) struct Shapes {
     slab: Slab<Shape>,
-    /// How many of them are deep, and may be.
-    deep: usize,
+    /// How many of them are limited in their number, and how many may be.
+    limited: usize,
     most: usize,
 }
 
@@ -54,7 +73,7 @@ impl Shapes {
     pub(super) fn new(most: usize) -> Self {
         let mut slab = Slab::new();
         slab.insert(Shape::default());
-        Self { slab, deep: 0, most }
+        Self { slab, limited: 0, most }
     }
 
     pub(super) const fn most(&self) -> usize {
@@ -63,13 +82,12 @@ impl Shapes {
 
     /// Whether there may be nodes for all levels of a filter, of which is known which are `+`.
     pub(super) fn have_room(&self, levels: impl Iterator<Item = bool>) -> bool {
-        let mut shape = ROOT;
-        let mut new = 0;
-        for (depth, plus) in (1..).zip(levels) {
-            shape = self.child(shape, plus);
-            new += usize::from(shape == NONE && depth > SHALLOW);
+        let (mut shape, mut kind, mut new) = (ROOT, Kind::default(), 0);
+        for plus in levels {
+            (shape, kind) = (self.child(shape, plus), kind.and(plus));
+            new += usize::from(shape == NONE && kind.is_limited());
         }
-        new == 0 || self.deep + new <= self.most
+        new == 0 || self.limited + new <= self.most
     }
 
     /// The shape of one level more, if there are nodes of it.
@@ -81,9 +99,10 @@ impl Shapes {
     pub(super) fn enter(&mut self, parent: u32, plus: bool) -> u32 {
         let mut id = self.child(parent, plus);
         if id == NONE {
-            let depth = self.slab.get(parent).map_or(0, |parent| parent.depth) + 1;
-            let shape = Shape::new(parent, depth);
-            self.deep += usize::from(shape.is_deep());
+            let kind =
+                self.slab.get(parent).map(|parent| parent.kind).unwrap_or_default().and(plus);
+            let shape = Shape::new(parent, kind);
+            self.limited += usize::from(kind.is_limited());
             id = self.slab.insert(shape);
             if let Some(parent) = self.slab.get_mut(parent) {
                 *parent.child_mut(plus) = id;
@@ -103,7 +122,7 @@ impl Shapes {
         if shape.nodes == 0
             && let Some(shape) = self.slab.remove(id)
         {
-            self.deep -= usize::from(shape.is_deep());
+            self.limited -= usize::from(shape.kind.is_limited());
             if let Some(parent) = self.slab.get_mut(parent) {
                 let plus = parent.plus == id;
                 *parent.child_mut(plus) = NONE;

@@ -59,7 +59,7 @@ pub(super) struct Trie {
 }
 
 impl Trie {
-    /// With so many deep shapes at most.
+    /// With so many shapes at most whose number is limited.
     pub(super) fn new(seed: Seed, shapes: usize) -> Self {
         let (nodes, index, shapes) = (Slab::new(), Index::default(), Shapes::new(shapes));
         Self { nodes, index, shapes, seed, texts: 0 }

@@ -316,15 +316,20 @@ fn a_topic_meets_no_more_nodes_than_is_allowed_however_many_filters_there_are() 
     let deep: Vec<_> =
         (1..1 << 14).filter(|shape| subscribe(&shaped(*shape, 14), *shape).is_some()).collect();
     assert!((512..2048).contains(&deep.len()), "{}", deep.len());
-    // There are such filters, or they are not deep.
+    assert!(!deep.contains(&(0b11 << 12)));
+    // There are such filters, or these are not limited.
     assert_eq!(subscribe(&shaped(deep[0], 14), 0), Some(Subscribed::New));
     assert_eq!(subscribe("b/+/c/+/d/+/e/+/f/+/#", 0), Some(Subscribed::New));
     assert_eq!(subscribe("b/c/d/e/f/g/h/i/j/k/l/m", 0), Some(Subscribed::New));
-    assert_eq!(subscribe(&shaped(1 << 13, 14).replace('a', "b"), 0), None);
-    assert_eq!(
-        router.subscribe(&format!("$share/g/{}", shaped(1 << 13, 14)), true, A, PLAIN),
-        None
-    );
+    for plus in 0..128 {
+        let level = |at| if at == plus { "+" } else { "c" };
+        let filter = (0..128).map(level).collect::<Vec<_>>().join("/");
+        assert_eq!(subscribe(&filter, 0), Some(Subscribed::New));
+    }
+    let (many, refused) = ("c/".repeat(127) + "+/+", shaped(0b11 << 12, 14));
+    assert_eq!(subscribe(&many, 0), None);
+    assert_eq!(subscribe(&refused.replace('a', "b"), 0), None);
+    assert_eq!(router.subscribe(&format!("$share/g/{refused}"), true, A, PLAIN), None);
     let found = matches(&router, &shaped(0, 14));
     assert_eq!(found.len(), deep.len() + 1);
     assert!(found.work() <= deep.len() + 4096, "{}", found.work());
@@ -332,5 +337,5 @@ fn a_topic_meets_no_more_nodes_than_is_allowed_however_many_filters_there_are() 
     for shape in deep {
         router.remove(SubscriberId(shape));
     }
-    assert_eq!(router.subscribe(&shaped(1 << 13, 14), false, A, PLAIN), Some(Subscribed::New));
+    assert_eq!(router.subscribe(&refused, false, A, PLAIN), Some(Subscribed::New));
 }
