@@ -49,6 +49,33 @@ defmodule MQTT.QosTest do
     refute_received {:handle_publish, _}
   end
 
+  test "messages have options of their own, or those of the message before" do
+    options = fn ->
+      [one, kept, none] = [%{qos: 1}, %{qos: 1, retain: true}, %{properties: %{}}]
+      [one, one, kept, none, one, %{qos: 1}, kept, kept, none, one]
+    end
+
+    # Sent to the process they would be copies, and no two the same.
+    publishes = fn _, _, _, state ->
+      {:ok, state, for(o <- options.(), do: {:publish, "a", "b", o})}
+    end
+
+    {port, opts} = serve(:tcp, Scripted, Scripted.with_functions(%{handle_publish: publishes}))
+    client = connect(port, opts)
+    send_bytes(client, publish_packet("go", ""))
+
+    for {options, id} <- Enum.zip(options.(), [1, 2, 3, nil, 4, 5, 6, 7, nil, 8]) do
+      expected =
+        case options do
+          %{retain: true} -> publish(0x33, id, "a", "b")
+          %{qos: 1} -> qos_1(id)
+          %{properties: _} -> publish_packet("a", "b")
+        end
+
+      assert recv(client) == expected
+    end
+  end
+
   test "a callback that stops or raises leaves its message unacknowledged, and those before not" do
     stops = fn
       "stop", _, _, _ -> {:stop, {:shutdown, :enough}}

@@ -55,6 +55,9 @@ thread_local! {
 /// Packets that are encoded and not yet written.
 struct Cork<'a> {
     bytes: Vec<u8>,
+    /// The options of the message before, if there is nothing to be computed from them: most handlers have one map for all
+    /// of their messages.
+    plain: Option<(Term<'a>, Plain)>,
     /// Payloads, and the offset in `bytes` before which each goes.
     payloads: Vec<(usize, &'a [u8])>,
     borrowed: usize,
@@ -64,7 +67,8 @@ struct Cork<'a> {
 
 impl<'a> Cork<'a> {
     fn new() -> Self {
-        Self { bytes: BUFFER.take(), payloads: Vec::new(), borrowed: 0, written: 0 }
+        let bytes = BUFFER.take();
+        Self { bytes, plain: None, payloads: Vec::new(), borrowed: 0, written: 0 }
     }
 
     fn put_payload(&mut self, payload: &'a [u8]) {
@@ -358,10 +362,15 @@ pub(crate) struct Message<'a> {
 /// What the options of a publish action say, or that they say nothing.
 #[derive(Default)]
 struct MessageOptions {
-    qos: Qos,
-    retain: bool,
+    plain: Plain,
     properties: PropertiesBuf,
     reference: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Plain {
+    qos: Qos,
+    retain: bool,
 }
 
 /// Why a message cannot be published.
@@ -380,7 +389,9 @@ impl<'a> Message<'a> {
         }
         let room = call.admission == Admission::Send;
         let env = self.topic.get_env();
-        let sent = self.with_publish(|publish, reference, payload| {
+        let options =
+            self.options_behind(&mut cork.plain).map_err(|Invalid(reason)| bad(reason))?;
+        let sent = self.with_options(&options, |publish, reference, payload| {
             let Peer { connection, session } = peer;
             let bytes = &mut cork.bytes;
             connection
@@ -407,19 +418,42 @@ impl<'a> Message<'a> {
         &self,
         call: impl FnOnce(&Publish<'_>, u64, &'a [u8]) -> Result<T, Invalid>,
     ) -> Result<T, Invalid> {
+        self.with_options(&self.options()?, call)
+    }
+
+    fn with_options<T>(
+        &self,
+        options: &MessageOptions,
+        call: impl FnOnce(&Publish<'_>, u64, &'a [u8]) -> Result<T, Invalid>,
+    ) -> Result<T, Invalid> {
         let topic = iodata(self.topic).ok_or(Invalid(atoms::topic_is_no_iodata()))?;
         let payload = iodata(self.payload).ok_or(Invalid(atoms::message_is_no_iodata()))?;
-        let options = self.options()?;
         let publish = Publish {
             dup: false,
-            qos: options.qos,
-            retain: options.retain,
+            qos: options.plain.qos,
+            retain: options.plain.retain,
             topic: std::str::from_utf8(topic).map_err(|_| Invalid(atoms::invalid_utf8()))?,
             packet_id: None,
             properties: options.properties.as_properties(),
             payload,
         };
         call(&publish, options.reference, payload)
+    }
+
+    /// What the options say, which the message before may have had as well.
+    fn options_behind(
+        &self,
+        before: &mut Option<(Term<'a>, Plain)>,
+    ) -> Result<MessageOptions, Invalid> {
+        if let (Some(options), Some((same, plain))) = (self.options, *before)
+            && options.as_c_arg() == same.as_c_arg()
+        {
+            return Ok(MessageOptions { plain, ..MessageOptions::default() });
+        }
+        let said = self.options()?;
+        let is_plain = said.reference == 0 && said.properties.as_properties().is_empty();
+        *before = self.options.filter(|_| is_plain).map(|options| (options, said.plain));
+        Ok(said)
     }
 
     /// What the options say; QoS 0 and not retained is what is not said.
@@ -438,14 +472,14 @@ impl<'a> Message<'a> {
             bits.and_then(Qos::from_bits).ok_or(Invalid(atoms::qos_is_not_0_or_1_or_2()))
         };
         if let Some(value) = get(atoms::qos()) {
-            said.qos = qos(value)?;
+            said.plain.qos = qos(value)?;
         }
         if let Some(most) = get(atoms::max_qos()) {
-            said.qos = said.qos.min(qos(most)?);
+            said.plain.qos = said.plain.qos.min(qos(most)?);
         }
         if let Some(retain) = get(atoms::retain()) {
             let neither = |_| Invalid(atoms::retain_is_neither_true_nor_false());
-            said.retain = retain.decode().map_err(neither)?;
+            said.plain.retain = retain.decode().map_err(neither)?;
         }
         if let Some(properties) = get(atoms::properties()) {
             said.properties = properties_of(properties).map_err(Invalid)?;
