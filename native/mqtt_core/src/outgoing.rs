@@ -226,33 +226,37 @@ impl Connection {
 
     /// Sends the first message that waits, unless there is no packet identifier for it.
     fn send_first(&mut self, now: Millis, session: &mut Session, output: &mut Vec<u8>) -> bool {
-        session.drop_expired(now);
-        if !matches!(session.next(self.quota), Next::First) {
-            // Those that could be sent had expired.
+        let Some(first) = session.waiting.first() else { return true };
+        if first.has_expired(now) {
+            // What comes next then may not be sent yet.
+            session.drop_expired(now);
             return true;
         }
-        let at_most_once =
-            session.waiting.first().is_some_and(|message| message.qos == Qos::AtMostOnce);
+        let at_most_once = first.qos == Qos::AtMostOnce;
         let packet_id = if at_most_once { None } else { session.free_id() };
         if packet_id.is_none() && !at_most_once {
             return false;
         }
-        let Some(message) = session.take_first() else { return true };
-        let packet = Publish { packet_id, ..message.publish() };
-        match self.write_head(&packet, message.seconds_left(now), true, output) {
-            Ok(Written::Head) => {
-                output.extend_from_slice(packet.payload);
-                if let Some(id) = packet_id {
-                    self.quota = self.quota.saturating_sub(1);
-                    session.sent(id, message);
-                } else {
-                    session.bytes -= message.size();
-                    session.written(message.reference);
-                }
+        // It is moved once, from where it waits to where it is under way.
+        let Some(first) = session.waiting.first() else { return true };
+        let packet = Publish { packet_id, ..first.publish() };
+        let written = self.write_head(&packet, first.seconds_left(now), true, output);
+        if matches!(written, Ok(Written::Head)) {
+            output.extend_from_slice(packet.payload);
+        }
+        let Some(first) = session.take_first() else { return true };
+        match (written, packet_id) {
+            (Ok(Written::Head), Some(id)) => {
+                self.quota = self.quota.saturating_sub(1);
+                session.sent(id, first);
             }
-            Ok(Written::TooLarge) | Err(_) => {
-                session.bytes -= message.size();
-                session.drop_message(message.reference, Dropped::PacketTooLarge);
+            (Ok(Written::Head), None) => {
+                session.bytes -= first.size();
+                session.written(first.reference);
+            }
+            (Ok(Written::TooLarge) | Err(_), _) => {
+                session.bytes -= first.size();
+                session.drop_message(first.reference, Dropped::PacketTooLarge);
             }
         }
         true

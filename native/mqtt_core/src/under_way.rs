@@ -40,6 +40,7 @@ impl Session {
     }
 
     /// A message is under way with the identifier that [`free_id`](Self::free_id) gave, and counts.
+    #[inline]
     pub(crate) fn sent(&mut self, id: PacketId, message: Message) {
         self.free.pop_front();
         self.under_way += 1;
