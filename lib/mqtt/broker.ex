@@ -11,7 +11,7 @@ defmodule MQTT.Broker do
   Messages go from client to client natively, without a process of the subscriber being woken
   (`MQTT.Router`). Sessions last as long as their clients ask for, with all that waits for them, in memory: they are data, and
   an offline one has no process. There are retained messages, wills, shared subscriptions, and everything else
-  of MQTT 5.0. A filter that has `+` at many of more than ten levels may be refused as `:quota_exceeded`, see `MQTT.Router.subscribe/4`.
+  of MQTT 5.0. A filter of more than ten levels with several `+` may be refused as `:quota_exceeded`, see `MQTT.Router.subscribe/4`.
 
   A session belongs to the user who made it: whoever else comes with its client identifier is refused as `:client_identifier_not_valid`, until it has ended or `delete_session/2` ends it, as may be due when passwords are introduced.
 

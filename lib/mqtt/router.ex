@@ -99,7 +99,7 @@ defmodule MQTT.Router do
   :other_router}` that it is another router's.
 
   So that what one message is compared with has a limit, there is room for 2,048 different sets of levels at which filters have `+`, counted up to
-  each of their levels. Those of no more than ten levels do not count, nor those with a single `+` in up to 128 levels: such filters always have room.
+  each of their levels. Those of no more than ten levels do not count, nor those with a single `+` in up to 64 levels: such filters always have room.
 
       iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
       iex> {:new, _cursor} = MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})

@@ -105,7 +105,7 @@ defmodule MQTT.Broker.Handler do
 
     * it is let in, with a session that is new, its `:resumed` one, or, with an earlier one `:discarded`, one that begins anew; its connection
       before, if there is one, ends with `:session_taken_over`;
-    * it is `:refused`, by `c:authenticate/2` or `c:handle_auth/3`, or for its password, where it comes from, a session of another user, or too many sessions;
+    * it is `:refused`, by `c:authenticate/2` or `c:handle_auth/3`, or for its password, where it comes from, a session of another user, or too many sessions, or because it has come back meanwhile over another connection;
     * it has subscribed or unsubscribed;
     * its will was published, if the rules let it;
     * if `c:message_events/1` asks for it, a message was `:delivered` to it: acknowledged over the connection that it was sent by, or one of QoS 0 written;

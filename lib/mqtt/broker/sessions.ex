@@ -156,7 +156,7 @@ defmodule MQTT.Broker.Sessions do
   defp read(path, load), do: load.(path)
 
   # opened: the client of each connection, by its monitor
-  # clients: by client identifier, those who have opened its session and have not ended, the last
+  # clients: by client identifier, those who have opened its session and have not ended, with their numbers, the last
   # number, and the timer of a session that nobody has
   @impl true
   def handle_cast({:opened, pid, client_id, session, number}, s) do
@@ -165,16 +165,18 @@ defmodule MQTT.Broker.Sessions do
     client = Map.get(s.clients, client_id, %{pids: [], number: 0, timer: nil})
     _ = client.timer && Process.cancel_timer(client.timer)
 
-    # The others end by themselves, unless a callback keeps them.
-    _ =
-      if client.pids != [] and s.timeout != :infinity,
-        do: Process.send_after(self(), {:stuck, client_id, client.pids, session}, s.timeout)
-
     client = %{
-      pids: [pid | client.pids],
+      pids: [{pid, number} | client.pids],
       number: max(number, client.number),
       timer: nil
     }
+
+    # Those before the last one end by themselves, unless a callback keeps them.
+    before = for {pid, other} <- client.pids, other < client.number, do: pid
+
+    _ =
+      if before != [] and s.timeout != :infinity,
+        do: Process.send_after(self(), {:stuck, client_id, before, session}, s.timeout)
 
     opened = Map.put(s.opened, monitor, {client_id, session})
     {:noreply, %{s | opened: opened, clients: Map.put(s.clients, client_id, client)}}
@@ -208,7 +210,7 @@ defmodule MQTT.Broker.Sessions do
     {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
     :counters.sub(s.context.connected, 1, 1)
     client = Map.fetch!(s.clients, client_id)
-    client = %{client | pids: List.delete(client.pids, pid)}
+    client = %{client | pids: List.keydelete(client.pids, pid, 0)}
     # What it could not say itself.
     events = if reason == :killed, do: [{:disconnected, :killed}], else: []
     {ended, s} = left(client, client_id, session, %{s | opened: opened})

@@ -153,7 +153,7 @@ impl Router {
     ///
     /// `None` for a filter for which there is no room, so that what one message is compared with has a limit: the sets of levels at
     /// which filters have `+`, counted up to each of their levels. There is room for all of no more than ten levels, or with a single
-    /// `+` in up to 128 levels, and for 2,048 others together.
+    /// `+` in up to 64 levels, and for 2,048 others together.
     pub fn subscribe(
         &mut self,
         filter: &str,

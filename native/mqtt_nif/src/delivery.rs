@@ -31,8 +31,9 @@ pub(crate) struct Routing {
 impl Routing {
     /// Takes a message of so many bytes, unless nobody gets it and nobody has to be told.
     pub(crate) fn push(&mut self, routed: Routed, size: usize) {
-        self.cost += WORK * routed.work + routed.len() * broadcast::cost(size);
-        if routed.is_answered || routed.len() > 0 {
+        let most = routed.at_most();
+        self.cost += WORK * routed.work + most * broadcast::cost(size);
+        if routed.is_answered || most > 0 {
             self.messages.push_back(routed);
         }
     }
@@ -124,7 +125,7 @@ impl Left {
 pub(crate) struct Routed {
     /// None if it goes to nobody.
     message: Option<Message>,
-    /// How many it goes to, at most as long as they are being found.
+    /// How many it goes to, but for those that are being found.
     count: usize,
     /// Those of them that have been looked up last.
     deliveries: Vec<To>,
@@ -166,24 +167,23 @@ impl Rest {
     }
 
     fn len(&self) -> usize {
-        let gathering = self.gathering.as_ref().map_or(0, |gathering| gathering.len());
-        gathering + self.left.len() + self.groups.len()
+        self.left.len() + self.groups.len()
     }
 
-    /// Looks at some of the subscriptions, if there are any to be looked at. Says how many fewer subscribers there
-    /// are than was thought.
+    /// How many subscriptions are to be looked at before it is known to how many it goes besides.
+    fn subscriptions(&self) -> usize {
+        self.gathering.as_ref().map_or(0, |gathering| gathering.len())
+    }
+
+    /// Looks at some of these, if there are any. Says how many it goes to, when these were all.
     fn gather(&mut self) -> Option<usize> {
-        let gathering = self.gathering.as_mut()?;
-        if !gathering.gather(GATHERED) {
+        if !self.gathering.as_mut()?.gather(GATHERED) {
             return Some(0);
         }
-        let gathering = self.gathering.take()?;
-        let subscriptions = gathering.len();
-        self.found = gathering.into_found();
+        self.found = self.gathering.take()?.into_found();
         self.left = 0..self.found.len();
-        let fewer = subscriptions - self.found.len();
-        self.hub.count_fewer(fewer);
-        Some(fewer)
+        self.hub.count(0, self.found.len());
+        Some(self.found.len())
     }
 
     /// Looks some up, and says whether there were any left.
@@ -249,9 +249,14 @@ impl Routed {
         self.reason
     }
 
-    /// How many it goes to.
+    /// How many it goes to, as far as they are known.
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// How many it may go to.
+    fn at_most(&self) -> usize {
+        self.count + self.rest.as_ref().map_or(0, |rest| rest.subscriptions())
     }
 
     /// Delivers to as many as a call may, and says whether these were all.
@@ -268,7 +273,7 @@ impl Routed {
         let adapts = message.expires_at().is_some() || message.group().is_some();
         // By QoS and RETAIN.
         let mut shared: [Option<Broadcast<'_>>; 6] = Default::default();
-        let alone = self.count == 1;
+        let alone = self.at_most() == 1;
         loop {
             let Some(to) = self.deliveries.get(self.next) else {
                 self.deliveries.clear();
@@ -277,11 +282,13 @@ impl Routed {
                 if sender.is_done() {
                     return false;
                 }
-                if let Some(fewer) = rest.gather() {
+                if let Some(more) = rest.gather() {
                     sender.charge(WORK * GATHERED);
-                    self.count -= fewer;
+                    self.count += more;
                     continue;
                 }
+                // All of them may be gone.
+                sender.charge(WORK * LOOKED_UP);
                 if rest.look_up(&publish, &mut self.deliveries) {
                     continue;
                 }

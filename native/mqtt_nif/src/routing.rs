@@ -291,11 +291,6 @@ impl Hub {
         self.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// A message went to fewer than was thought.
-    pub(crate) fn count_fewer(&self, fewer: usize) {
-        self.sent.fetch_sub(fewer, Ordering::Relaxed);
-    }
-
     /// As [`route`](Self::route), with the tables locked, and not counted.
     pub(crate) fn route_by(
         self: &Arc<Self>,

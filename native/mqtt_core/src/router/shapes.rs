@@ -8,8 +8,8 @@ use super::slab::{NONE, Slab};
 pub(super) const ROOT: u32 = 0;
 /// Up to so many levels there may be every shape: 2,046 of them.
 const SHALLOW: u32 = 10;
-/// With one `+`, up to so many levels: 8,201 shapes of more than ten.
-const LONG: u32 = 128;
+/// With one `+`, up to so many levels: 2,025 shapes of more than ten.
+const LONG: u32 = 64;
 /// How many shapes there may be of more than that, unless nothing is limited.
 pub(super) const OTHERS: usize = 2048;
 

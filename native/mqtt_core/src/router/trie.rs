@@ -136,10 +136,10 @@ impl Trie {
     /// Calls with each filter that matches the topic. It goes through the topic level by level with
     /// all nodes that match so far, each of which can be reached in one way only.
     pub(super) fn walk(&self, topic: &str, front: &mut Front, mut found: impl FnMut(u32)) {
-        let Some(root) = self.nodes.get(ROOT) else { return };
         let Front { now, next, visited } = front;
         now.clear();
         *visited = 0;
+        let Some(root) = self.nodes.get(ROOT) else { return };
         let mut levels = topic.as_bytes().split(|&byte| byte == b'/');
         if topic.starts_with('$') {
             // No wildcard in its first level matches [MQTT-4.7.2-1].
