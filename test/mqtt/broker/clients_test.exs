@@ -61,7 +61,7 @@ defmodule MQTT.Broker.ClientsTest do
       # All match one topic. The tests of the core say how many there may be.
       filter = fn shape ->
         Enum.map_join(
-          13..0,
+          13..0//-1,
           "/",
           &if(Bitwise.band(shape, Bitwise.bsl(1, &1)) > 0, do: "+", else: "a")
         )
