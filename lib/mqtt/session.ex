@@ -62,7 +62,7 @@ defmodule MQTT.Session do
   @spec new(keyword) :: t
   def new(options \\ []), do: Native.session_new(validate!(options))
 
-  @doc "The session that the connection of the calling process was given, or `nil`."
+  @doc "The session that the connection of the calling process was given, or `nil`. Another connection may have it since."
   @spec current() :: t | nil
   def current, do: Process.get(:"$mqtt_session")
 

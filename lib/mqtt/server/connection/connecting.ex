@@ -93,8 +93,13 @@ defmodule MQTT.Server.Connection.Connecting do
 
   defp accepted({:noreply, s}), do: {:noreply, %{s | phase: :connected}}
 
-  # The handler has let it in, and hears of its end: CONNACK did not fit, the will is one that CONNACK rules out, or a newer
-  # connection has the session.
+  # The handler has let it in, and hears of its end: a newer connection has the session, CONNACK did not fit, or the will is one
+  # that CONNACK rules out.
+  defp accepted({:stop, {:shutdown, :session_taken_over} = reason, s}) do
+    Session.put_current(nil)
+    {:stop, reason, %{s | phase: :connected, will: nil}}
+  end
+
   defp accepted({:stop, reason, s}), do: {:stop, reason, %{s | phase: :connected, will: nil}}
 
   defp watch_will(s) do
