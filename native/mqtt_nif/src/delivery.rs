@@ -1,22 +1,24 @@
 //! Bringing a message to those whom it goes to: a session that has a connection gets it there, another
-//! keeps it, and a process is sent it. No lock is held from one to the next.
+//! keeps it, and a process is sent it. No lock is held from one to the next. Of very many, `rest` finds some at a time.
+
+mod rest;
+
+pub(crate) use rest::Rest;
 
 use crate::atoms;
 use crate::broadcast::{self, MAX_COST, Sender, Sent};
 use crate::routing::{Hub, LOOKED_UP, Receiver};
 use crate::session::lock;
 use mqtt_codec::{PropertiesBuf, Property, Publish, Qos, ReasonCode};
-use mqtt_core::router::{Found, Gathering, GroupId, Match};
+use mqtt_core::router::{GroupId, Match};
 use mqtt_core::{Broadcast, Message, Millis};
+use rest::GATHERED;
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// What it takes to look at a node of the tree, or at a subscription, as a [`Sender`] counts.
 const WORK: usize = 32;
-/// Subscriptions that are looked at before it is asked whether a call has done enough.
-const GATHERED: usize = 4096;
 
 /// Messages of a client that have not reached everybody.
 #[derive(Default)]
@@ -139,65 +141,6 @@ pub(crate) struct Routed {
     /// Whether its publisher is told the reason, when these are done.
     is_answered: bool,
     reason: ReasonCode,
-}
-
-/// Those whom a message goes to that have not been looked up, since they are so many.
-pub(crate) struct Rest {
-    hub: Arc<Hub>,
-    /// Finds them first, if there are more than are found at once.
-    gathering: Option<Box<Gathering>>,
-    found: Found,
-    left: Range<usize>,
-    /// Groups, and what chooses a member where that depends on the publisher.
-    groups: Vec<GroupId>,
-    key: u64,
-    /// How often a subscriber had come when they were found.
-    joined: u64,
-}
-
-impl Rest {
-    pub(crate) fn new(
-        hub: Arc<Hub>,
-        gathering: Option<Box<Gathering>>,
-        (found, left): (Found, Range<usize>),
-        (groups, key): (Vec<GroupId>, u64),
-        joined: u64,
-    ) -> Self {
-        Self { hub, gathering, found, left, groups, key, joined }
-    }
-
-    fn len(&self) -> usize {
-        self.left.len() + self.groups.len()
-    }
-
-    /// How many subscriptions are to be looked at before it is known to how many it goes besides.
-    fn subscriptions(&self) -> usize {
-        self.gathering.as_ref().map_or(0, |gathering| gathering.len())
-    }
-
-    /// Looks at some of these, if there are any. Says how many it goes to, when these were all.
-    fn gather(&mut self) -> Option<usize> {
-        if !self.gathering.as_mut()?.gather(GATHERED) {
-            return Some(0);
-        }
-        self.found = self.gathering.take()?.into_found();
-        self.left = 0..self.found.len();
-        self.hub.count(0, self.found.len());
-        Some(self.found.len())
-    }
-
-    /// Looks some up, and says whether there were any left.
-    fn look_up(&mut self, publish: &Publish<'_>, deliveries: &mut Vec<To>) -> bool {
-        let tables = self.hub.tables();
-        if !self.left.is_empty() {
-            let Self { found, left, joined, .. } = self;
-            left.start += tables.look_up(found, left.start, *joined, publish, deliveries);
-            return true;
-        }
-        let some = self.groups.split_off(self.groups.len().saturating_sub(LOOKED_UP));
-        tables.look_up_groups(&some, self.key, publish, deliveries);
-        !some.is_empty()
-    }
 }
 
 /// A subscriber that a message goes to.
