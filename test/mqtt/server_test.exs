@@ -2,7 +2,7 @@ defmodule MQTT.ServerTest do
   # What is new beside 0.2.2.
   use MQTT.Test.Compat
 
-  alias MQTT.Test.{Acceptor, Faulty, Scripted}
+  alias MQTT.Test.{Acceptor, Faulty, Residue, Scripted}
 
   defmodule Told do
     use MQTT.Server
@@ -115,13 +115,26 @@ defmodule MQTT.ServerTest do
     client = connect(port, opts)
     assert_receive {:connected, pid, _}
 
-    MQTT.Test.Residue.eventually(fn ->
+    Residue.eventually(fn ->
       # As the emulator calls it, or from OTP 28 on as gen_server does.
       assert {:current_function, {_, function, _}} = Process.info(pid, :current_function)
       assert function in [:hibernate, :loop_hibernate]
     end)
 
     assert_open(client)
+  end
+
+  test_each "the heap that CONNECT had is given back" do
+    {port, opts} = serve(transport, Faulty, {self(), nil})
+    client = connect(port, opts)
+    assert_receive {:connected, pid, _}
+    Residue.eventually(fn -> assert min_heap_size(pid) == min_heap_size(self()) end)
+    assert_open(client)
+  end
+
+  defp min_heap_size(pid) do
+    {:garbage_collection, options} = Process.info(pid, :garbage_collection)
+    options[:min_heap_size]
   end
 
   test_each "it answers sys" do

@@ -70,7 +70,7 @@ defmodule MQTT.Listener.Connections do
 
   # Not if the virtual machine has as many processes as it may. The client waits.
   defp start_one(s) do
-    is_pid(:proc_lib.spawn_link(Connection, :enter_taken, [s.listener, s.start]))
+    is_pid(Connection.spawn_link(s.listener, s.start))
   rescue
     SystemLimitError -> false
   end

@@ -14,7 +14,10 @@ defmodule MQTT.Server.Connection do
   alias MQTT.Server.{Events, Options, Poller, Will, Writer}
   alias MQTT.Server.Events.Handler
 
-  @enforce_keys [:module, :handler, :state, :connection, :io, :corked]
+  # Words of heap that are enough for most clients until they are connected, so that nothing is collected. Then they are given back.
+  @connecting_heap 987
+
+  @enforce_keys [:module, :handler, :state, :connection, :io, :corked, :heap]
   defstruct @enforce_keys ++
               [
                 phase: :connecting,
@@ -32,6 +35,7 @@ defmodule MQTT.Server.Connection do
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
   # io: :native, or {:ssl, socket} when the bytes are read and written here
+  # heap: the words that the process' heap has at least once the client is connected
   # phase: :connecting, then maybe :authenticating, then :connected
   # params: what is known about the connection besides CONNECT, then with it, until it is accepted
   # assigned_id: the client identifier, if we chose it
@@ -45,10 +49,12 @@ defmodule MQTT.Server.Connection do
   @doc "Turns the calling process into the connection of an accepted socket."
   @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
   def enter_loop(module, args, transport, options) do
+    heap = Process.flag(:min_heap_size, @connecting_heap)
+
     case Transport.open(transport, options) do
       {:ok, connection, io} ->
         send(self(), {:"$mqtt", :start})
-        loop(connection, io, %{}, start_arguments(module, args, options))
+        loop(connection, io, %{}, %{start_arguments(module, args, options) | heap: heap})
 
       {:error, reason} ->
         exit({:shutdown, open_reason(reason)})
@@ -65,7 +71,15 @@ defmodule MQTT.Server.Connection do
   @spec start_arguments(module, term, Options.t()) :: map
   def start_arguments(module, args, options) do
     loop_options = [hibernate_after: options.hibernate_after]
-    %{handler: {module, args}, loop_options: loop_options}
+    {:min_heap_size, heap} = :erlang.system_info(:min_heap_size)
+    %{handler: {module, args}, loop_options: loop_options, heap: heap}
+  end
+
+  @doc "Starts the process of a client that waits at a listener."
+  @spec spawn_link(reference, map) :: pid
+  def spawn_link(listener, start) do
+    options = [:link, min_heap_size: @connecting_heap]
+    :proc_lib.spawn_opt(__MODULE__, :enter_taken, [listener, start], options)
   end
 
   @doc "Turns the calling process into the connection of a client that waits at a listener."
@@ -92,6 +106,7 @@ defmodule MQTT.Server.Connection do
       connection: connection,
       io: io,
       corked: Events.none(),
+      heap: start.heap,
       params: params
     }
 
@@ -171,7 +186,10 @@ defmodule MQTT.Server.Connection do
   @impl true
   def handle_continue(:kept, %{kept: []} = s) do
     # Most clients are silent now. What CONNECT took is given back before many others have come.
-    with {:noreply, s} <- s |> read() |> and_then(&ask/1), do: {:noreply, s, :hibernate}
+    with {:noreply, s} <- s |> read() |> and_then(&ask/1) do
+      Process.flag(:min_heap_size, s.heap)
+      {:noreply, s, :hibernate}
+    end
   end
 
   def handle_continue(:kept, %{kept: [message | kept]} = s) do
