@@ -120,7 +120,7 @@ defmodule MQTT.Broker.Sessions do
       context = %Context{
         name: options.name,
         router: Router.new(options.router),
-        clients: :ets.new(:mqtt_clients, [:public, read_concurrency: true]),
+        clients: :ets.new(:mqtt_clients, [:public, write_concurrency: true]),
         sessions: self(),
         processes: :ets.new(:mqtt_processes, [:public]),
         hooks: Handler.hooks(options.handler),
