@@ -290,24 +290,21 @@ defmodule MQTT.Broker do
   @doc "The clients that are connected or have a session."
   @spec clients(t) :: [client]
   def clients(broker) do
-    for {client_id, session, _user, _number, info} <-
-          :ets.tab2list(Context.get!(broker).clients),
-        do: client(client_id, session, info)
+    for {client_id, session, known} <- Sessions.all(Context.get!(broker)),
+        do: client(client_id, session, known)
   end
 
   @doc "A client by its identifier, or `nil`."
   @spec info(t, client_id :: String.t()) :: client | nil
   def info(broker, client_id) do
-    case :ets.lookup(Context.get!(broker).clients, client_id) do
-      [{_, session, _, _, info}] -> client(client_id, session, info)
-      [] -> nil
-    end
+    with {session, known} <- Sessions.find(Context.get!(broker), client_id),
+         do: client(client_id, session, known)
   end
 
-  defp client(client_id, session, info) do
+  defp client(client_id, session, known) do
     session = Session.info(session)
 
-    Map.merge(info || %{}, %{
+    Map.merge(known, %{
       client_id: client_id,
       session: session,
       connected: session.connection != nil
@@ -319,8 +316,7 @@ defmodule MQTT.Broker do
   def subscriptions(broker) do
     broker
     |> Context.get!()
-    |> Map.fetch!(:clients)
-    |> :ets.select([{{:"$1", :"$2", :_, :_, :_}, [], [{{:"$1", :"$2"}}]}])
+    |> Sessions.by_client()
     |> Stream.flat_map(fn {client_id, session} ->
       for {filter, options} <- Session.subscriptions(session), do: {client_id, filter, options}
     end)
@@ -329,9 +325,9 @@ defmodule MQTT.Broker do
   @doc "The subscriptions of a client, as `MQTT.Session.subscriptions/1`."
   @spec subscriptions(t, client_id :: String.t()) :: [{filter :: String.t(), map}]
   def subscriptions(broker, client_id) do
-    case :ets.lookup(Context.get!(broker).clients, client_id) do
-      [{_, session, _, _, _}] -> Session.subscriptions(session)
-      [] -> []
+    case Sessions.find(Context.get!(broker), client_id) do
+      {session, _known} -> Session.subscriptions(session)
+      nil -> []
     end
   end
 

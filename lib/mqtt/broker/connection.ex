@@ -17,6 +17,7 @@ defmodule MQTT.Broker.Connection do
   @enforce_keys [:broker, :client, :number]
   defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
 
+  # client: what the handler is told of it, if there is one
   # broker: its name, by which what all have in common is found. Here it would be copied for each will that is kept.
   # number: which of two connections of the client is the newer one
   # rules: of the ACL file, if there is one

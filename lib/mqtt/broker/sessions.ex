@@ -2,7 +2,7 @@ defmodule MQTT.Broker.Sessions do
   @moduledoc false
   # The sessions by client identifier, and their end.
   #
-  # A row of the table is {client_id, session, user, number, info}. Each connection has a number, higher than those whose CONNECT
+  # A row of the table is {client_id, session, user, number, connection}. Each connection has a number, higher than those whose CONNECT
   # came before. Whoever opens the session puts its number there, unless a newer one has, and tells this process,
   # which owns the table and watches the connections, so that a session ends also when its connection was
   # killed. It ends when none is left of those that have opened it, whichever of them has attached to it, by deleting the
@@ -23,6 +23,11 @@ defmodule MQTT.Broker.Sessions do
 
   @type client_id :: String.t()
 
+  @typedoc "What is known of a connection: its process, the second when it came, version, Keep Alive, clean session, and peer."
+  @type connection ::
+          {pid, integer, byte, non_neg_integer, boolean,
+           {:inet.ip_address(), :inet.port_number()} | nil}
+
   @spec start_link(Options.t()) :: GenServer.on_start()
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
 
@@ -31,15 +36,15 @@ defmodule MQTT.Broker.Sessions do
   def number, do: System.unique_integer([:monotonic, :positive])
 
   @doc """
-  The session of a client, for the connection of the calling process, which has that number. `info` is what is known of it.
+  The session of a client, for the connection of the calling process, which has that number.
   """
-  @spec open(Context.t(), client_id, user :: String.t() | nil, number :: pos_integer, map) ::
+  @spec open(Context.t(), client_id, user :: String.t() | nil, number :: pos_integer, connection) ::
           {:ok, Session.t(), :new | :old}
           | {:error, :client_identifier_not_valid | :quota_exceeded | :unspecified_error}
-  def open(context, client_id, user, number, info) do
+  def open(context, client_id, user, number, connection) do
     case :ets.lookup(context.clients, client_id) do
       [{_, session, ^user, last, _}] when last < number ->
-        enter(context, {client_id, session, user, last}, number, info)
+        enter(context, {client_id, session, user, last}, number, connection)
 
       # The client has come back since, and was quicker.
       [{_, _session, ^user, _last, _}] ->
@@ -47,7 +52,7 @@ defmodule MQTT.Broker.Sessions do
 
       [] ->
         if :ets.info(context.clients, :size) < context.max_sessions,
-          do: enter_new(context, client_id, user, number, info),
+          do: enter_new(context, client_id, user, number, connection),
           else: {:error, :quota_exceeded}
 
       # It is bound to the one who made it.
@@ -57,21 +62,21 @@ defmodule MQTT.Broker.Sessions do
   end
 
   # Unless another connection was quicker.
-  defp enter_new(context, client_id, user, number, info) do
+  defp enter_new(context, client_id, user, number, connection) do
     session = Session.new(context.session)
 
-    if :ets.insert_new(context.clients, {client_id, session, user, number, info}) do
+    if :ets.insert_new(context.clients, {client_id, session, user, number, connection}) do
       opened(context, client_id, session, number)
       {:ok, session, :new}
     else
-      open(context, client_id, user, number, info)
+      open(context, client_id, user, number, connection)
     end
   end
 
   # Unless it was ended in between, or opened by another connection.
-  defp enter(context, {client_id, session, user, last}, number, info) do
+  defp enter(context, {client_id, session, user, last}, number, connection) do
     row = {client_id, session, user, last, :_}
-    next = {{client_id, session, {:const, user}, number, {:const, info}}}
+    next = {{client_id, session, {:const, user}, number, {:const, connection}}}
 
     case :ets.select_replace(context.clients, [{row, [], [next]}]) do
       1 ->
@@ -79,7 +84,7 @@ defmodule MQTT.Broker.Sessions do
         {:ok, session, :old}
 
       0 ->
-        open(context, client_id, user, number, info)
+        open(context, client_id, user, number, connection)
     end
   end
 
@@ -90,6 +95,40 @@ defmodule MQTT.Broker.Sessions do
   @spec opened_last?(Context.t(), client_id, number :: pos_integer) :: boolean
   def opened_last?(context, client_id, number),
     do: match?([{_, _, _, ^number, _}], :ets.lookup(context.clients, client_id))
+
+  @doc "The clients that have a session, and what was known when they came."
+  @spec all(Context.t()) :: [{client_id, Session.t(), known :: map}]
+  def all(context) do
+    for {client_id, session, user, _number, connection} <- :ets.tab2list(context.clients),
+        do: {client_id, session, describe(user, connection)}
+  end
+
+  @doc "One of them."
+  @spec find(Context.t(), client_id) :: {Session.t(), known :: map} | nil
+  def find(context, client_id) do
+    case :ets.lookup(context.clients, client_id) do
+      [{_, session, user, _number, connection}] -> {session, describe(user, connection)}
+      [] -> nil
+    end
+  end
+
+  defp describe(nil, {pid, since, version, keep_alive, clean, peer}) do
+    %{
+      pid: pid,
+      connected_at: since,
+      protocol_version: version,
+      keep_alive: keep_alive,
+      clean_session: clean,
+      peer: peer
+    }
+  end
+
+  defp describe(user, connection), do: Map.put(describe(nil, connection), :username, user)
+
+  @doc "The sessions by their clients."
+  @spec by_client(Context.t()) :: [{client_id, Session.t()}]
+  def by_client(context),
+    do: :ets.select(context.clients, [{{:"$1", :"$2", :_, :_, :_}, [], [{{:"$1", :"$2"}}]}])
 
   @doc "Ends the session of a client that is not connected, and says whether there was one."
   @spec delete(Context.t(), client_id) :: boolean
@@ -139,8 +178,8 @@ defmodule MQTT.Broker.Sessions do
 
       Context.put(context)
       _ = Process.send_after(self(), :expire, @expire_every)
-      state = %{context: context, timeout: options.takeover_timeout, opened: %{}, clients: %{}}
-      {:ok, state}
+      known = :ets.new(:mqtt_connections, [])
+      {:ok, %{context: context, timeout: options.takeover_timeout, known: known}}
     else
       {:error, sentence} -> {:stop, {:shutdown, sentence}}
     end
@@ -155,31 +194,25 @@ defmodule MQTT.Broker.Sessions do
   defp read(nil, _load), do: {:ok, nil}
   defp read(path, load), do: load.(path)
 
-  # opened: the client of each connection, by its monitor
-  # clients: by client identifier, those who have opened its session and have not ended, with their numbers, the last
-  # number, and the timer of a session that nobody has
+  # known: a table, which many clients do not make slow as they would a heap, of {client_id, connections, number, timer}: those who
+  # have opened the session and have not ended, with their numbers; the last number; and the timer of a session that nobody has
   @impl true
   def handle_cast({:opened, pid, client_id, session, number}, s) do
-    monitor = Process.monitor(pid)
+    _ = :erlang.monitor(:process, pid, tag: {:ended, client_id, session})
     :counters.add(s.context.connected, 1, 1)
-    client = Map.get(s.clients, client_id, %{pids: [], number: 0, timer: nil})
-    _ = client.timer && Process.cancel_timer(client.timer)
-
-    client = %{
-      pids: [{pid, number} | client.pids],
-      number: max(number, client.number),
-      timer: nil
-    }
-
+    {connections, last, timer} = connections(client_id, s)
+    _ = timer && Process.cancel_timer(timer)
+    last = max(number, last)
+    connections = [{pid, number} | connections]
+    put(client_id, {connections, last, nil}, s)
     # Those before the last one end by themselves, unless a callback keeps them.
-    before = for {pid, other} <- client.pids, other < client.number, do: pid
+    before = for {pid, number} <- connections, number < last, do: pid
 
     _ =
       if before != [] and s.timeout != :infinity,
         do: Process.send_after(self(), {:stuck, client_id, before, session}, s.timeout)
 
-    opened = Map.put(s.opened, monitor, {client_id, session})
-    {:noreply, %{s | opened: opened, clients: Map.put(s.clients, client_id, client)}}
+    {:noreply, s}
   end
 
   @impl true
@@ -191,13 +224,12 @@ defmodule MQTT.Broker.Sessions do
 
   def handle_call({:delete, client_id}, _from, s) do
     # Whoever opened it last may not have been heard of yet.
-    with [{_, session, _user, number, %{pid: pid}}] <-
+    with [{_, session, _user, number, connection}] <-
            :ets.lookup(s.context.clients, client_id),
-         false <- Process.alive?(pid),
-         client = Map.get(s.clients, client_id, %{pids: [], timer: nil}),
-         %{pids: []} <- client do
-      _ = client.timer && Process.cancel_timer(client.timer)
-      {ended, s} = finish(Map.put(client, :number, number), client_id, session, s)
+         false <- connection |> elem(0) |> Process.alive?(),
+         {[], _last, timer} <- connections(client_id, s) do
+      _ = timer && Process.cancel_timer(timer)
+      ended = finish(client_id, session, number, s)
       tell(ended, client_id, s.context.hooks)
       {:reply, ended != [], s}
     else
@@ -206,14 +238,22 @@ defmodule MQTT.Broker.Sessions do
   end
 
   @impl true
-  def handle_info({:DOWN, monitor, _, pid, reason}, s) do
-    {{client_id, session}, opened} = Map.pop!(s.opened, monitor)
+  def handle_info({{:ended, client_id, session}, _monitor, :process, pid, reason}, s) do
     :counters.sub(s.context.connected, 1, 1)
-    client = Map.fetch!(s.clients, client_id)
-    client = %{client | pids: List.keydelete(client.pids, pid, 0)}
+    {connections, last, nil} = connections(client_id, s)
     # What it could not say itself.
     events = if reason == :killed, do: [{:disconnected, :killed}], else: []
-    {ended, s} = left(client, client_id, session, %{s | opened: opened})
+
+    ended =
+      case List.keydelete(connections, pid, 0) do
+        [] ->
+          left(client_id, session, last, s)
+
+        others ->
+          put(client_id, {others, last, nil}, s)
+          []
+      end
+
     tell(events ++ ended, client_id, s.context.hooks)
     {:noreply, s}
   end
@@ -225,26 +265,26 @@ defmodule MQTT.Broker.Sessions do
 
     # The one behind it may take its time to be let in.
     _ =
-      if holder in stuck and match?(%{pids: [_, _ | _]}, s.clients[client_id]),
+      if holder in stuck and match?({[_, _ | _], _, _}, connections(client_id, s)),
         do: Process.send_after(self(), {:stuck, client_id, [holder], session}, s.timeout)
 
     {:noreply, s}
   end
 
   def handle_info({:end, client_id, session, number, left}, s) do
-    case s.clients do
-      %{^client_id => %{number: ^number, pids: []} = client} when left == 0 ->
-        {ended, s} = finish(client, client_id, session, s)
-        tell(ended, client_id, s.context.hooks)
-        {:noreply, s}
+    case connections(client_id, s) do
+      {[], ^number, _timer} when left == 0 ->
+        client_id |> finish(session, number, s) |> tell(client_id, s.context.hooks)
 
-      %{^client_id => %{number: ^number, pids: []} = client} ->
-        {:noreply, later(client, client_id, session, left, s)}
+      {[], ^number, _timer} ->
+        later(client_id, session, number, left, s)
 
       # Somebody has come back.
       _ ->
-        {:noreply, s}
+        :ok
     end
+
+    {:noreply, s}
   end
 
   def handle_info(:expire, s) do
@@ -255,40 +295,51 @@ defmodule MQTT.Broker.Sessions do
 
   def handle_info(_, s), do: {:noreply, s}
 
-  # Gives the event, if its session has ended.
-  defp left(%{pids: []} = client, client_id, session, s) do
-    # A DISCONNECT may have made it longer.
-    case min(Session.info(session).expiry_interval, s.context.max_session_expiry_interval) do
-      0 -> finish(client, client_id, session, s)
-      :infinity -> {[], %{s | clients: Map.delete(s.clients, client_id)}}
-      seconds -> {[], later(client, client_id, session, seconds * 1_000, s)}
+  defp connections(client_id, s) do
+    case :ets.lookup(s.known, client_id) do
+      [{_, connections, last, timer}] -> {connections, last, timer}
+      [] -> {[], 0, nil}
     end
   end
 
-  defp left(client, client_id, _session, s),
-    do: {[], %{s | clients: Map.put(s.clients, client_id, client)}}
+  defp put(client_id, {connections, last, timer}, s),
+    do: :ets.insert(s.known, {client_id, connections, last, timer})
 
-  defp later(client, client_id, session, milliseconds, s) do
+  # Nobody has it any more. Gives the event, if it has ended.
+  defp left(client_id, session, number, s) do
+    # A DISCONNECT may have made it longer.
+    case min(Session.info(session).expiry_interval, s.context.max_session_expiry_interval) do
+      0 ->
+        finish(client_id, session, number, s)
+
+      :infinity ->
+        :ets.delete(s.known, client_id)
+        []
+
+      seconds ->
+        later(client_id, session, number, seconds * 1_000, s)
+        []
+    end
+  end
+
+  defp later(client_id, session, number, milliseconds, s) do
     now = min(milliseconds, @longest)
-    message = {:end, client_id, session, client.number, milliseconds - now}
-    client = %{client | timer: Process.send_after(self(), message, now)}
-    %{s | clients: Map.put(s.clients, client_id, client)}
+    message = {:end, client_id, session, number, milliseconds - now}
+    put(client_id, {[], number, Process.send_after(self(), message, now)}, s)
   end
 
   # Unless somebody has opened it since, whom this process will hear of.
-  defp finish(client, client_id, session, s) do
-    row = {client_id, session, :_, client.number, :_}
+  defp finish(client_id, session, number, s) do
+    :ets.delete(s.known, client_id)
+    row = {client_id, session, :_, number, :_}
 
-    ended =
-      if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
-        _ = Router.leave(s.context.router, session)
-        [:session_ended]
-      else
-        _ = leave_unless_known(client_id, session, s.context)
-        []
-      end
-
-    {ended, %{s | clients: Map.delete(s.clients, client_id)}}
+    if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
+      _ = Router.leave(s.context.router, session)
+      [:session_ended]
+    else
+      _ = leave_unless_known(client_id, session, s.context)
+      []
+    end
   end
 
   # A connection may have been so slow to tell of itself that its session has ended since.

@@ -5,7 +5,7 @@ defmodule MQTT.Broker.Connection.Entering do
   import MQTT.Broker.Connection.Hooks
 
   alias MQTT.Session
-  alias MQTT.Broker.{ACL, Connection, Context, Passwords, Sessions}
+  alias MQTT.Broker.{ACL, Connection, Context, Handler, Passwords, Sessions}
   alias MQTT.Server.Accepting
 
   @type s :: %Connection{}
@@ -65,7 +65,7 @@ defmodule MQTT.Broker.Connection.Entering do
   defp accept(%{client: client} = s) do
     context = Context.get!(s.broker)
 
-    case Sessions.open(context, client.client_id, client[:username], s.number, info(client)) do
+    case Sessions.open(context, client.client_id, client[:username], s.number, known(client)) do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
         event({:connected, connected(age, session, client)}, s)
@@ -88,12 +88,15 @@ defmodule MQTT.Broker.Connection.Entering do
       will = {:will, {:auto, context.sessions}}
       connack = {:connack, Map.merge(context.connack, expiry(client, context))}
       actions = [{:session, s.session, s.number}, will, connack, route(context, s)]
-      {:ok, s, deliveries(context.hooks) ++ actions}
+      {:ok, told(context.hooks, s), deliveries(context.hooks) ++ actions}
     else
       event({:disconnected, {:shutdown, :session_taken_over}}, s)
       {:error, :unspecified_error, s}
     end
   end
+
+  # Who the client is, is for the handler: where there is none, a million that are silent need not keep it.
+  defp told(hooks, s), do: if(hooks == Handler.hooks(nil), do: %{s | client: nil}, else: s)
 
   defp rules(%{acl: nil}, _client), do: nil
   defp rules(%{acl: acl}, client), do: ACL.rules(acl, client.client_id, client[:username])
@@ -158,11 +161,8 @@ defmodule MQTT.Broker.Connection.Entering do
 
   defp offered(_params, _connack), do: :ok
 
-  defp info(client) do
-    client
-    |> Map.take([:username, :protocol_version, :keep_alive, :clean_session, :peer])
-    |> Map.merge(%{pid: self(), connected_at: System.system_time(:second)})
-  end
+  defp known(%{protocol_version: version, keep_alive: keep_alive, clean_session: clean} = client),
+    do: {self(), System.system_time(:second), version, keep_alive, clean, client.peer}
 
   # [MQTT-4.12.0-1]
   defp known_method(%{properties: %{authentication_method: _}}, %{hooks: hooks})
