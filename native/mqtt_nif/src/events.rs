@@ -12,6 +12,7 @@ use mqtt_codec::{
 use mqtt_core::{Close, Connection, Delivery, Event, Millis, Received, Session};
 use rustler::sys::ErlNifTerm;
 use rustler::{Atom, Encoder, Env, Term};
+use std::cell::Cell;
 use std::ptr;
 
 /// Packets that one call decodes at most, or what takes as long, which is about 200 microseconds.
@@ -24,6 +25,11 @@ const BYTES: usize = 40;
 
 /// The options maps of messages by QoS, DUP and RETAIN.
 const OPTIONS: usize = 12;
+
+thread_local! {
+    /// The memory for the events of the next call.
+    static EVENTS: Cell<Vec<ErlNifTerm>> = const { Cell::new(Vec::new()) };
+}
 
 /// The events of one call, in their order.
 pub(crate) struct Batch<'a> {
@@ -62,7 +68,7 @@ impl<'a> Batch<'a> {
         Self {
             env,
             now,
-            events: Vec::new(),
+            events: EVENTS.take(),
             deliveries: Vec::new(),
             output: Vec::new(),
             options: [None; OPTIONS],
@@ -180,7 +186,10 @@ impl<'a> Batch<'a> {
 
     /// `{events, next}`, or `{events, deliveries, next}`.
     pub(crate) fn finish(self, next: impl Encoder) -> Term<'a> {
-        let events = list_of(self.env, &self.events);
+        let mut memory = self.events;
+        let events = list_of(self.env, &memory);
+        memory.clear();
+        EVENTS.set(memory);
         if self.deliveries.is_empty() {
             return (events, next).encode(self.env);
         }
