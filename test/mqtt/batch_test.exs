@@ -3,6 +3,7 @@ defmodule MQTT.BatchTest do
   use ExUnit.Case, async: true
 
   alias MQTT.{Native, Packet, Server}
+  alias MQTT.Test.{Acceptor, Wire}
 
   defmodule Handler do
     use MQTT.Server
@@ -79,5 +80,48 @@ defmodule MQTT.BatchTest do
     plain = encode(%{type: :publish, topic: "t", payload: "x"})
     assert [events] = connected() |> calls(String.duplicate(plain, 1_000))
     assert length(events) == 1_000
+  end
+
+  defmodule Waits do
+    use MQTT.Server
+
+    @impl true
+    def init(test, _params), do: {:ok, test}
+
+    @impl true
+    def handle_publish("wait", _message, _opts, test) do
+      send(test, {:waiting, self()})
+      receive do: (:go_on -> {:ok, test})
+    end
+
+    def handle_publish("t", message, _opts, test) do
+      # Copied, as it would not say what it was a part of.
+      send(test, {:message, :binary.copy(message), :binary.referenced_byte_size(message)})
+      {:ok, test}
+    end
+  end
+
+  test "many messages of a kilobyte share the memory that they were read into, and few do not have that of many" do
+    port = Acceptor.start(module: Waits, args: self(), transport: :listener)
+    client = Wire.connect(port)
+    Wire.send_bytes(client, Wire.publish_packet("wait", ""))
+    assert_receive {:waiting, pid}
+
+    # Enough for reads that are full, of which the first ones are small; not a multiple of any of them.
+    messages = for n <- 1..500, do: <<n::32>> <> :binary.copy(<<n>>, 1_000)
+    for message <- messages, do: Wire.send_bytes(client, Wire.publish_packet("t", message))
+    send(pid, :go_on)
+    sizes = for message <- messages, do: assert_message(message)
+    assert Enum.max(sizes) in 60_000..70_000
+
+    # Each memory is as large as the messages in it, also that of the last ones, and parts of packets.
+    for [size | _] = of_memory <- Enum.chunk_by(sizes, & &1),
+        do: assert(size < 1_010 * (length(of_memory) + 2))
+  end
+
+  defp assert_message(message) do
+    assert_receive {:message, received, size}, 5_000
+    assert received == message
+    size
   end
 end

@@ -41,6 +41,8 @@ pub(crate) struct Peer<'a> {
 pub(crate) struct Input {
     pending: Pending,
     budget: usize,
+    /// Whether the last read was full, of messages that had to be a binary: then the next is into one.
+    shares: bool,
     /// The largest packet that has come whole; the next may take as much at once.
     largest: usize,
 }
@@ -81,7 +83,7 @@ impl Input {
     pub(crate) fn new(received: Vec<u8>) -> Self {
         let pending =
             if received.is_empty() { Pending::Nothing } else { Pending::Unread(received) };
-        Self { pending, budget: MIN_BUDGET, largest: 0 }
+        Self { pending, budget: MIN_BUDGET, shares: false, largest: 0 }
     }
 
     /// Whether there are bytes to decode without reading.
@@ -104,8 +106,8 @@ impl Input {
                 Ok(self.digest(peer, &mut source, 0, batch, true))
             }
             Pending::Silence(drained) if drained || !watched => Ok(Progress::Drained),
-            Pending::Nothing | Pending::Silence(_) => self.read_scratch(peer, socket, &[], batch),
-            Pending::Part(part) => self.read_scratch(peer, socket, &part, batch),
+            Pending::Nothing | Pending::Silence(_) => self.read_some(peer, socket, &[], batch),
+            Pending::Part(part) => self.read_some(peer, socket, &part, batch),
             Pending::Large(large) => self.read_large(peer, socket, large, batch),
         }
     }
@@ -162,34 +164,75 @@ impl Input {
         true
     }
 
-    /// Reads into the scratch buffer, behind the part of a packet that was kept.
-    fn read_scratch(
+    /// Reads behind the part of a packet that was kept: into the scratch buffer, or, where that would then be copied, into a binary.
+    fn read_some(
         &mut self,
         peer: &mut Peer<'_>,
         socket: &Socket,
         part: &[u8],
         batch: &mut Batch<'_>,
     ) -> io::Result<Progress> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let wanted = part.len() + self.budget;
-            let (buffer, _) = scratch.split_at_mut(wanted.min(scratch.len()));
-            let (front, back) = buffer.split_at_mut(part.len());
-            front.copy_from_slice(part);
-            let read = match socket.receive(&mut [IoSliceMut::new(back)]) {
-                Ok(0) => return Ok(Progress::End),
-                Ok(read) => read,
-                Err(error) => {
-                    if !part.is_empty() {
-                        self.pending = Pending::Part(part.to_vec());
-                    }
-                    return idle(error);
+        let (env, wanted) = (batch.env(), part.len() + self.budget);
+        if std::mem::take(&mut self.shares) {
+            let mut binary = OwnedBinary::new(wanted);
+            return match self.fill(socket, part, binary.as_mut_slice()) {
+                Ok((_, true)) => {
+                    let mut source = Source::shared(env, binary.release(env));
+                    Ok(self.digest_read(peer, &mut source, batch, true))
                 }
+                // Few messages do not hold the memory of many.
+                Ok((filled, false)) => {
+                    let received = binary.as_slice().get(..filled).unwrap_or_default();
+                    let mut source = Source::borrowed(env, received);
+                    Ok(self.digest_read(peer, &mut source, batch, false))
+                }
+                Err(ended) => ended,
             };
-            let full = self.adapt(read);
-            let received = buffer.get(..part.len() + read).unwrap_or_default();
-            let mut source = Source::borrowed(batch.env(), received);
-            Ok(self.digest(peer, &mut source, 0, batch, full))
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (buffer, _) = scratch.split_at_mut(wanted.min(scratch.len()));
+            match self.fill(socket, part, buffer) {
+                Ok((filled, full)) => {
+                    let received = buffer.get(..filled).unwrap_or_default();
+                    let mut source = Source::borrowed(env, received);
+                    Ok(self.digest_read(peer, &mut source, batch, full))
+                }
+                Err(ended) => ended,
+            }
         })
+    }
+
+    /// Reads once behind the part of a packet. Gives how many bytes there are then, and whether the read was full, or how it ended.
+    fn fill(
+        &mut self,
+        socket: &Socket,
+        part: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<(usize, bool), io::Result<Progress>> {
+        let (front, back) = buffer.split_at_mut(part.len());
+        front.copy_from_slice(part);
+        match socket.receive(&mut [IoSliceMut::new(back)]) {
+            Ok(0) => Err(Ok(Progress::End)),
+            Ok(read) => Ok((part.len() + read, self.adapt(read))),
+            Err(error) => {
+                if !part.is_empty() {
+                    self.pending = Pending::Part(part.to_vec());
+                }
+                Err(idle(error))
+            }
+        }
+    }
+
+    fn digest_read<'a>(
+        &mut self,
+        peer: &mut Peer<'_>,
+        source: &mut Source<'a, '_>,
+        batch: &mut Batch<'a>,
+        full: bool,
+    ) -> Progress {
+        let progress = self.digest(peer, source, 0, batch, full);
+        self.shares = full && source.is_shared();
+        progress
     }
 
     /// Reads into the binary of the large packet, and the beginning of the next into the scratch

@@ -123,12 +123,14 @@ pub(crate) struct Source<'a, 'b> {
     env: Env<'a>,
     bytes: &'b [u8],
     binary: Option<Binary<'a>>,
+    /// Whether a term is a part of that.
+    is_shared: bool,
 }
 
 impl<'a, 'b> Source<'a, 'b> {
     /// Bytes of a buffer that is used again.
     pub(crate) fn borrowed(env: Env<'a>, bytes: &'b [u8]) -> Self {
-        Self { env, bytes, binary: None }
+        Self { env, bytes, binary: None, is_shared: false }
     }
 
     /// The bytes of a binary.
@@ -136,11 +138,16 @@ impl<'a, 'b> Source<'a, 'b> {
     where
         'a: 'b,
     {
-        Self { env, bytes: binary.as_slice(), binary: Some(binary) }
+        Self { env, bytes: binary.as_slice(), binary: Some(binary), is_shared: false }
     }
 
     pub(crate) fn bytes(&self) -> &'b [u8] {
         self.bytes
+    }
+
+    /// Whether the bytes had to be a binary.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// A part of the bytes as a term.
@@ -149,6 +156,7 @@ impl<'a, 'b> Source<'a, 'b> {
             let offset = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
             let whole = *self.binary.get_or_insert_with(|| binary(self.env, self.bytes));
             if let Ok(shared) = whole.make_subbinary(offset, part.len()) {
+                self.is_shared = true;
                 return shared.to_term(self.env);
             }
         }
