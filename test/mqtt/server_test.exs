@@ -115,13 +115,16 @@ defmodule MQTT.ServerTest do
     client = connect(port, opts)
     assert_receive {:connected, pid, _}
 
+    await_hibernation(pid)
+    assert_open(client)
+  end
+
+  defp await_hibernation(pid) do
     Residue.eventually(fn ->
       # As the emulator calls it, or from OTP 28 on as gen_server does.
       assert {:current_function, {_, function, _}} = Process.info(pid, :current_function)
       assert function in [:hibernate, :loop_hibernate]
     end)
-
-    assert_open(client)
   end
 
   test_each "the heap that CONNECT had is given back" do
@@ -129,6 +132,23 @@ defmodule MQTT.ServerTest do
     client = connect(port, opts)
     assert_receive {:connected, pid, _}
     Residue.eventually(fn -> assert min_heap_size(pid) == min_heap_size(self()) end)
+    assert_open(client)
+  end
+
+  test "the heap that the handler wants stays" do
+    test = self()
+
+    init = fn _params, state ->
+      Process.flag(:min_heap_size, 5_000)
+      send(test, {:wanted, self(), min_heap_size(self())})
+      {:ok, state}
+    end
+
+    {port, opts} = serve(:tcp, Scripted, Scripted.with_functions(%{init: init}))
+    client = connect(port, opts)
+    assert_receive {:wanted, pid, size}
+    await_hibernation(pid)
+    assert min_heap_size(pid) == size
     assert_open(client)
   end
 

@@ -49,7 +49,7 @@ defmodule MQTT.Server.Connection do
   @doc "Turns the calling process into the connection of an accepted socket."
   @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
   def enter_loop(module, args, transport, options) do
-    heap = Process.flag(:min_heap_size, @connecting_heap)
+    heap = grow_heap()
 
     case Transport.open(transport, options) do
       {:ok, connection, io} ->
@@ -58,6 +58,21 @@ defmodule MQTT.Server.Connection do
 
       {:error, reason} ->
         exit({:shutdown, open_reason(reason)})
+    end
+  end
+
+  # Gives the words that it had at least before.
+  defp grow_heap do
+    heap = Process.flag(:min_heap_size, @connecting_heap)
+    if heap > @connecting_heap, do: Process.flag(:min_heap_size, heap)
+    heap
+  end
+
+  # Unless the handler has said since what it wants.
+  defp shrink_heap(heap) do
+    case Process.flag(:min_heap_size, heap) do
+      @connecting_heap -> heap
+      wanted -> Process.flag(:min_heap_size, wanted)
     end
   end
 
@@ -187,7 +202,7 @@ defmodule MQTT.Server.Connection do
   def handle_continue(:kept, %{kept: []} = s) do
     # Most clients are silent now. What CONNECT took is given back before many others have come.
     with {:noreply, s} <- s |> read() |> and_then(&ask/1) do
-      Process.flag(:min_heap_size, s.heap)
+      shrink_heap(s.heap)
       {:noreply, s, :hibernate}
     end
   end

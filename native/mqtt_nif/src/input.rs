@@ -1,8 +1,9 @@
 //! The bytes that came and are not yet packets.
 //!
 //! Every scheduler thread has one buffer to read into, and what is decoded from it is copied or
-//! shared as [`Source`] says. A connection keeps a part of a packet and nothing else; only as much
-//! memory is taken as bytes have really come, within a small factor, whatever length the peer
+//! shared as [`Source`] says. Behind a full read of which much was shared the next one is into a binary, which is
+//! shared as it is if it is full as well. A connection keeps a part of a packet and nothing else; only as much
+//! memory is kept as bytes have really come, within a small factor, whatever length the peer
 //! declared. A large packet is read straight into a binary of its own.
 
 use crate::events::{Batch, Stop};

@@ -23,10 +23,13 @@ defmodule MQTT.Broker.Connection.Hooks do
   @doc "Tells an event."
   @spec event(tuple, s) :: term
   def event(event, s) do
-    # A connection may outlive its broker for a moment.
+    # A connection may outlive its broker for a moment, also one without a handler that has one when it is started again.
     case Context.get(s.broker) do
-      %{hooks: %{handle_event: handle, args: args}} -> handle.(event, s.client, args)
-      _ -> :ok
+      %{hooks: %{handle_event: handle, args: args}} when s.client != nil ->
+        handle.(event, s.client, args)
+
+      _ ->
+        :ok
     end
   end
 
@@ -42,8 +45,11 @@ defmodule MQTT.Broker.Connection.Hooks do
   @spec ask(atom, [term], otherwise, s) :: otherwise | term when otherwise: term
   def ask(callback, arguments, otherwise, s) do
     case Context.get!(s.broker).hooks do
-      %{^callback => _} = hooks -> answer(callback, [s.client | arguments], hooks)
-      _ -> otherwise
+      %{^callback => _} = hooks when s.client != nil ->
+        answer(callback, [s.client | arguments], hooks)
+
+      _ ->
+        otherwise
     end
   end
 
