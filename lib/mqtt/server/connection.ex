@@ -64,7 +64,7 @@ defmodule MQTT.Server.Connection do
   # Gives the words that it had at least before.
   defp grow_heap do
     heap = Process.flag(:min_heap_size, @connecting_heap)
-    if heap > @connecting_heap, do: Process.flag(:min_heap_size, heap)
+    _ = heap > @connecting_heap && Process.flag(:min_heap_size, heap)
     heap
   end
 
