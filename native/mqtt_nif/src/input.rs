@@ -6,9 +6,12 @@
 //! memory is kept as bytes have really come, within a small factor, whatever length the peer
 //! declared. A large packet is read straight into a binary of its own.
 
+mod large;
+
 use crate::events::{Batch, Stop};
 use crate::socket::Socket;
 use crate::terms::Source;
+use large::Large;
 use mqtt_core::{Connection, Session};
 use rustler::{Binary, OwnedBinary};
 use std::cell::RefCell;
@@ -20,8 +23,6 @@ const MAX_BUDGET: usize = 64 * 1024;
 /// From this size on a packet gets a binary of its own, once [`WORTHWHILE`] bytes of it have come.
 const LARGE: usize = 16 * 1024;
 const WORTHWHILE: usize = 4 * 1024;
-/// How much more memory than bytes that have come a large packet may take.
-const AHEAD: usize = 4;
 /// How much of a large packet has to come at once to show that the peer is alive.
 const PROGRESS: usize = 1000;
 /// What is read beside the rest of a large packet: the beginning of the next.
@@ -58,13 +59,6 @@ enum Pending {
     /// Bytes that may hold whole packets.
     Unread(Vec<u8>),
     Large(Large),
-}
-
-/// A large packet that is on its way.
-struct Large {
-    binary: OwnedBinary,
-    filled: usize,
-    total: usize,
 }
 
 /// How a read ended.
@@ -347,61 +341,6 @@ impl Input {
         self.budget = if full { (self.budget * 2).min(MAX_BUDGET) } else { MIN_BUDGET };
         full
     }
-}
-
-impl Large {
-    fn new(part: &[u8], total: usize, largest: usize) -> Self {
-        let size = room_for(part.len(), largest, total);
-        let mut large = Self { binary: OwnedBinary::new(size), filled: 0, total };
-        large.extend(part);
-        large
-    }
-
-    fn is_complete(&self) -> bool {
-        self.filled == self.total
-    }
-
-    /// Makes room for what may come next.
-    fn grow(&mut self, largest: usize) {
-        if self.binary.len() == self.filled {
-            self.resize(room_for(self.filled, largest, self.total));
-        }
-    }
-
-    fn resize(&mut self, size: usize) {
-        if !self.binary.realloc(size) {
-            let mut larger = OwnedBinary::new(size);
-            if let (Some(to), Some(from)) = (
-                larger.as_mut_slice().get_mut(..self.filled),
-                self.binary.as_slice().get(..self.filled),
-            ) {
-                to.copy_from_slice(from);
-            }
-            self.binary = larger;
-        }
-    }
-
-    fn room(&mut self) -> &mut [u8] {
-        self.binary.as_mut_slice().get_mut(self.filled..).unwrap_or_default()
-    }
-
-    /// Takes from `data` what belongs to the packet, and says how much that was.
-    fn extend(&mut self, data: &[u8]) -> usize {
-        let taken = data.len().min(self.total - self.filled);
-        if self.binary.len() < self.filled + taken {
-            self.resize(self.filled + taken);
-        }
-        if let (Some(to), Some(from)) = (self.room().get_mut(..taken), data.get(..taken)) {
-            to.copy_from_slice(from);
-        }
-        self.filled += taken;
-        taken
-    }
-}
-
-/// The memory that a packet of `total` bytes may take once `received` of them have come.
-fn room_for(received: usize, largest: usize, total: usize) -> usize {
-    (received * AHEAD).max(largest).min(total)
 }
 
 fn idle(error: io::Error) -> io::Result<Progress> {
