@@ -115,23 +115,18 @@ defmodule MQTT.ServerTest do
     client = connect(port, opts)
     assert_receive {:connected, pid, _}
 
-    await_hibernation(pid)
+    Residue.eventually(fn -> assert Residue.hibernates?(pid) end)
     assert_open(client)
-  end
-
-  defp await_hibernation(pid) do
-    Residue.eventually(fn ->
-      # As the emulator calls it, or from OTP 28 on as gen_server does.
-      assert {:current_function, {_, function, _}} = Process.info(pid, :current_function)
-      assert function in [:hibernate, :loop_hibernate]
-    end)
   end
 
   test_each "the heap that CONNECT had is given back" do
     {port, opts} = serve(transport, Faulty, {self(), nil})
     client = connect(port, opts)
     assert_receive {:connected, pid, _}
-    Residue.eventually(fn -> assert min_heap_size(pid) == min_heap_size(self()) end)
+    Residue.eventually(fn -> assert Residue.hibernates?(pid) end)
+    assert min_heap_size(pid) == min_heap_size(self())
+    assert {:total_heap_size, size} = Process.info(pid, :total_heap_size)
+    assert size < 900
     assert_open(client)
   end
 
@@ -147,7 +142,7 @@ defmodule MQTT.ServerTest do
     {port, opts} = serve(:tcp, Scripted, Scripted.with_functions(%{init: init}))
     client = connect(port, opts)
     assert_receive {:wanted, pid, size}
-    await_hibernation(pid)
+    Residue.eventually(fn -> assert Residue.hibernates?(pid) end)
     assert min_heap_size(pid) == size
     assert_open(client)
   end

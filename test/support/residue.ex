@@ -26,6 +26,14 @@ defmodule MQTT.Test.Residue do
 
   defp zero, do: Map.new(@gauges, &{&1, 0})
 
+  @doc "Whether a process hibernates: by erlang:hibernate/3, or from OTP 28 on in a function of gen_server's."
+  def hibernates?(pid) do
+    [status: status, current_function: {_, function, _}] =
+      Process.info(pid, [:status, :current_function])
+
+    status == :waiting and function in [:hibernate, :loop_hibernate]
+  end
+
   @doc "Runs `check` until it passes, and at last lets it fail."
   def eventually(check, deadline \\ System.monotonic_time(:millisecond) + 10_000) do
     check.()

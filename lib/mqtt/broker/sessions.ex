@@ -178,8 +178,8 @@ defmodule MQTT.Broker.Sessions do
 
       Context.put(context)
       _ = Process.send_after(self(), :expire, @expire_every)
-      known = :ets.new(:mqtt_connections, [])
-      {:ok, %{context: context, timeout: options.takeover_timeout, known: known}}
+      connections = :ets.new(:mqtt_connections, [])
+      {:ok, %{context: context, timeout: options.takeover_timeout, connections: connections}}
     else
       {:error, sentence} -> {:stop, {:shutdown, sentence}}
     end
@@ -194,7 +194,7 @@ defmodule MQTT.Broker.Sessions do
   defp read(nil, _load), do: {:ok, nil}
   defp read(path, load), do: load.(path)
 
-  # known: a table, which many clients do not make slow as they would a heap, of {client_id, connections, number, timer}: those who
+  # connections: a table, which many clients do not make slow as they would a heap, of {client_id, connections, number, timer}: those who
   # have opened the session and have not ended, with their numbers; the last number; and the timer of a session that nobody has
   @impl true
   def handle_cast({:opened, pid, client_id, session, number}, s) do
@@ -296,14 +296,14 @@ defmodule MQTT.Broker.Sessions do
   def handle_info(_, s), do: {:noreply, s}
 
   defp connections(client_id, s) do
-    case :ets.lookup(s.known, client_id) do
+    case :ets.lookup(s.connections, client_id) do
       [{_, connections, last, timer}] -> {connections, last, timer}
       [] -> {[], 0, nil}
     end
   end
 
   defp put(client_id, {connections, last, timer}, s),
-    do: :ets.insert(s.known, {client_id, connections, last, timer})
+    do: :ets.insert(s.connections, {client_id, connections, last, timer})
 
   # Nobody has it any more. Gives the event, if it has ended.
   defp left(client_id, session, number, s) do
@@ -313,7 +313,7 @@ defmodule MQTT.Broker.Sessions do
         finish(client_id, session, number, s)
 
       :infinity ->
-        :ets.delete(s.known, client_id)
+        :ets.delete(s.connections, client_id)
         []
 
       seconds ->
@@ -330,7 +330,7 @@ defmodule MQTT.Broker.Sessions do
 
   # Unless somebody has opened it since, whom this process will hear of.
   defp finish(client_id, session, number, s) do
-    :ets.delete(s.known, client_id)
+    :ets.delete(s.connections, client_id)
     row = {client_id, session, :_, number, :_}
 
     if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do

@@ -180,15 +180,7 @@ defmodule MQTT.Broker.ClientsTest do
       for flags <- [0x00, 0x02, 0x02], do: V5.connected(port, "client", flags)
       pid = Broker.info(name, "client").pid
 
-      eventually(fn -> hibernates?(pid) end)
-    end
-
-    # By erlang:hibernate/3, or from OTP 28 on in a function of gen_server's.
-    defp hibernates?(pid) do
-      [status: status, current_function: {_, function, _}] =
-        Process.info(pid, [:status, :current_function])
-
-      status == :waiting and function in [:hibernate, :loop_hibernate]
+      eventually(fn -> MQTT.Test.Residue.hibernates?(pid) end)
     end
 
     test "are told when the broker stops" do

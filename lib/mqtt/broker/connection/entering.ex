@@ -88,15 +88,16 @@ defmodule MQTT.Broker.Connection.Entering do
       will = {:will, {:auto, context.sessions}}
       connack = {:connack, Map.merge(context.connack, expiry(client, context))}
       actions = [{:session, s.session, s.number}, will, connack, route(context, s)]
-      {:ok, told(context.hooks, s), deliveries(context.hooks) ++ actions}
+      {:ok, keep_client(context.hooks, s), deliveries(context.hooks) ++ actions}
     else
       event({:disconnected, {:shutdown, :session_taken_over}}, s)
       {:error, :unspecified_error, s}
     end
   end
 
-  # Who the client is, is for the handler: where there is none, a million that are silent need not keep it.
-  defp told(hooks, s), do: if(hooks == Handler.hooks(nil), do: %{s | client: nil}, else: s)
+  # It is for the handler: where there is none, a million that are silent need not keep it.
+  defp keep_client(hooks, s),
+    do: if(hooks == Handler.hooks(nil), do: %{s | client: nil}, else: s)
 
   defp rules(%{acl: nil}, _client), do: nil
   defp rules(%{acl: acl}, client), do: ACL.rules(acl, client.client_id, client[:username])
