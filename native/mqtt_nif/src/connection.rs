@@ -6,13 +6,14 @@
 //! `output`, a router's or the poller's `waiters`; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
+mod next;
 mod receiving;
 
 use crate::broadcast::Sender;
 use crate::commands::{self, Outcome};
 use crate::counters::CONNECTIONS;
 use crate::delivery::Routing;
-use crate::events::{close_reason, delivered};
+use crate::events::delivered;
 use crate::handle::Handle;
 use crate::input::{Input, Peer};
 use crate::options::ConnectionOptions;
@@ -27,6 +28,7 @@ use crate::terms::name;
 use crate::{atoms, clock, flusher, orphans, terms};
 use mqtt_codec::PacketId;
 use mqtt_core as core;
+pub(crate) use next::{Next, close, panicked};
 use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -176,41 +178,6 @@ impl Drop for Connection {
     }
 }
 
-/// What the owner has to do next, as an atom or `{:close, reason}`.
-pub(crate) enum Next<'a> {
-    /// Wait for `{:"$mqtt", :readable}`.
-    Wait,
-    /// Call again, after others had their turn.
-    More,
-    /// Wait for `{:"$mqtt", :drained}`.
-    Blocked,
-    /// Accept or reject the client.
-    Decide,
-    /// End the connection.
-    Close(Term<'a>),
-}
-
-impl Encoder for Next<'_> {
-    fn encode<'b>(&self, env: Env<'b>) -> Term<'b> {
-        match self {
-            Self::Wait => atoms::wait().encode(env),
-            Self::More => atoms::more().encode(env),
-            Self::Blocked => atoms::blocked().encode(env),
-            Self::Decide => atoms::decide().encode(env),
-            Self::Close(reason) => (atoms::close(), reason.in_env(env)).encode(env),
-        }
-    }
-}
-
-pub(crate) fn close(env: Env<'_>, reason: impl Encoder) -> Next<'_> {
-    Next::Close(reason.encode(env))
-}
-
-/// What a call says whose connection was left inconsistent by a panic.
-pub(crate) fn panicked(env: Env<'_>) -> Next<'_> {
-    close(env, atoms::nif_panicked())
-}
-
 /// A connection over a duplicate of the descriptor `fd`, owned by the caller. `received` is what
 /// the caller had read already.
 #[rustler::nif]
@@ -277,13 +244,13 @@ fn connection_send<'a>(
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
-        return panicked(env).encode(env);
+        return panicked().encode(env);
     };
     let InputSide { state, session, answers, .. } = &mut *input;
     let (mut session, ours) = session.access_any();
     if !ours || !state.is_connected() {
         let bad = commands::run_late(state, &mut session, ours, commands, env);
-        let close = || close(env, atoms::session_taken_over()).encode(env);
+        let close = || close(atoms::session_taken_over()).encode(env);
         return bad.unwrap_or_else(|| if ours { atoms::ok().encode(env) } else { close() });
     }
     session.looked_at();
@@ -297,8 +264,8 @@ fn connection_send<'a>(
         Outcome::Done => atoms::ok().encode(env),
         Outcome::More(rest) => (atoms::more(), rest).encode(env),
         Outcome::Bad(command, reason) => env.error_tuple((atoms::bad_action(), command, reason)),
-        Outcome::Close(reason) => close(env, close_reason(env, reason)).encode(env),
-        Outcome::QueueFull => close(env, atoms::send_queue_full()).encode(env),
+        Outcome::Close(reason) => close(reason).encode(env),
+        Outcome::QueueFull => close(atoms::send_queue_full()).encode(env),
     };
     let mut deliveries = Vec::new();
     while let Some(delivery) = peer.session.next_delivery() {
@@ -366,7 +333,7 @@ fn connection_take_output<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
-        return panicked(env).encode(env);
+        return panicked().encode(env);
     };
     if let Some(mut session) = input.session.access() {
         session.trim();
@@ -382,7 +349,7 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
         let blocked = connection.output().blocks_input();
         return if blocked { BLOCKED_CHECK.encode(env) } else { atoms::unread().encode(env) };
     }
-    close(env, close_reason(env, reason)).encode(env)
+    close(reason).encode(env)
 }
 
 /// Ends the connection; with `linger` the peer gets a moment to read what was sent last. Before, each call delivers some of what the

@@ -4,7 +4,6 @@
 use crate::acl::RulesResource;
 use crate::commands::properties_of;
 use crate::connection::{close, panicked};
-use crate::events::close_reason;
 use crate::handle::Handle;
 use crate::route::Route;
 use crate::router::RouterResource;
@@ -70,14 +69,14 @@ fn accept<'a>(
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
-        return panicked(env).encode(env);
+        return panicked().encode(env);
     };
     let properties = match properties_of(properties) {
         Ok(properties) => properties,
         Err(reason) => return env.error_tuple((atoms::bad_action(), reason)),
     };
     let Some((state, own, own_route, routing)) = input.accepting() else {
-        return close(env, atoms::closed()).encode(env);
+        return close(atoms::closed()).encode(env);
     };
     let properties = properties.as_properties();
     let mut connack = Vec::new();
@@ -118,7 +117,7 @@ fn accept<'a>(
     }
     match accepted {
         Ok(None) => atoms::ok().encode(env),
-        Ok(Some(reason)) => close(env, reason).encode(env),
+        Ok(Some(reason)) => close(reason).encode(env),
         Err(error) => refused(env, error),
     }
 }
@@ -126,9 +125,7 @@ fn accept<'a>(
 /// Why a packet was not sent: because of the client, or of what the application said.
 fn refused(env: Env<'_>, error: core::CommandError) -> Term<'_> {
     match error {
-        core::CommandError::Client(violation) => {
-            close(env, close_reason(env, violation.into())).encode(env)
-        }
+        core::CommandError::Client(violation) => close(core::Close::from(violation)).encode(env),
         error => env.error_tuple((atoms::bad_action(), terms::name(env, error.name()))),
     }
 }
@@ -201,7 +198,7 @@ fn say<'a>(
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
-        return panicked(env).encode(env);
+        return panicked().encode(env);
     };
     let mut said = Vec::new();
     match command(&mut input.state, &mut said) {

@@ -2,10 +2,9 @@
 
 use super::{Connection, InputSide, Next, close, panicked};
 use crate::broadcast::Sender;
-use crate::events::{Batch, Stop, close_reason};
+use crate::events::{Batch, Stop};
 use crate::handle::Handle;
 use crate::input::{Input, Peer, Progress};
-use crate::os::io_reason;
 use crate::output::{Output, SlowPeer};
 use crate::socket::Socket;
 use crate::{atoms, clock, commands, poller, terms};
@@ -29,7 +28,7 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
                     side.ticket = Some(ticket);
                     Next::Wait
                 }
-                Err(error) => close(env, io_reason(env, &error)),
+                Err(error) => close(error),
             },
         },
         (next, _) => next,
@@ -53,11 +52,11 @@ fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Te
 fn receive<'a>(
     connection: &Arc<Connection>,
     batch: &mut Batch<'a>,
-    read: impl FnOnce(&mut InputSide, &mut Batch<'a>) -> Result<Next<'a>, Next<'a>>,
-    then: impl FnOnce(&mut InputSide, Next<'a>) -> Next<'a>,
-) -> Next<'a> {
+    read: impl FnOnce(&mut InputSide, &mut Batch<'a>) -> Result<Next, Next>,
+    then: impl FnOnce(&mut InputSide, Next) -> Next,
+) -> Next {
     let env = batch.env();
-    let Ok(mut input) = connection.input.lock() else { return panicked(env) };
+    let Ok(mut input) = connection.input.lock() else { return panicked() };
     let mut next = match read(&mut input, batch) {
         Ok(next) => next,
         Err(next) => return next,
@@ -76,7 +75,7 @@ fn receive<'a>(
             answers.append(&mut routing.deliver(&mut sender));
         }
         sender.finish_batch();
-        let Ok(again) = connection.input.lock() else { return panicked(env) };
+        let Ok(again) = connection.input.lock() else { return panicked() };
         input = again;
         if !routing.is_empty() {
             input.routing = routing;
@@ -85,10 +84,10 @@ fn receive<'a>(
     }
     let side = &mut *input;
     if side.ended {
-        return close(env, atoms::closed());
+        return close(atoms::closed());
     }
     let Some(mut session) = side.session.access() else {
-        return close(env, atoms::session_taken_over());
+        return close(atoms::session_taken_over());
     };
     for reason in answers {
         // There is one for each that was taken, and properties that could be wrong are none.
@@ -102,34 +101,28 @@ fn receive<'a>(
 
 impl InputSide {
     /// Reads from the socket and decodes, unless messages of the client are still on their way.
-    fn read<'a>(
-        &mut self,
-        connection: &Arc<Connection>,
-        batch: &mut Batch<'a>,
-    ) -> Result<Next<'a>, Next<'a>> {
-        let env = batch.env();
+    fn read(&mut self, connection: &Arc<Connection>, batch: &mut Batch<'_>) -> Result<Next, Next> {
         if self.socket.is_none() || self.ended {
-            return Err(close(env, atoms::closed()));
+            return Err(close(atoms::closed()));
         }
         if !self.routing.is_empty() {
             return Ok(Next::More);
         }
-        if let Some(next) = blocked(env, &mut connection.output()) {
+        if let Some(next) = blocked(&mut connection.output()) {
             return Err(next);
         }
         let watched = self.ticket.is_some();
         self.decode(batch, |input, peer, socket, batch| {
             let Some(socket) = socket else { return Next::Wait };
             match input.read(peer, socket, batch, watched) {
-                Ok(progress) => after(env, &progress),
-                Err(error) => close(env, io_reason(env, &error)),
+                Ok(progress) => after(&progress),
+                Err(error) => close(error),
             }
         })
     }
 
     /// Decodes bytes that the owner read.
-    fn feed<'a>(&mut self, data: Binary<'a>, batch: &mut Batch<'a>) -> Result<Next<'a>, Next<'a>> {
-        let env = batch.env();
+    fn feed<'a>(&mut self, data: Binary<'a>, batch: &mut Batch<'a>) -> Result<Next, Next> {
         // What the client published before goes on its way first.
         if !self.routing.is_empty() && self.input.keep(data.as_slice()) {
             return Ok(Next::More);
@@ -137,17 +130,17 @@ impl InputSide {
         self.decode(batch, |input, peer, _, batch| match input.feed(peer, data, batch) {
             // Its end comes to the owner.
             Progress::End => Next::Wait,
-            progress => after(env, &progress),
+            progress => after(&progress),
         })
     }
 
     fn decode<'a>(
         &mut self,
         batch: &mut Batch<'a>,
-        read: impl FnOnce(&mut Input, &mut Peer<'_>, Option<&Socket>, &mut Batch<'a>) -> Next<'a>,
-    ) -> Result<Next<'a>, Next<'a>> {
+        read: impl FnOnce(&mut Input, &mut Peer<'_>, Option<&Socket>, &mut Batch<'a>) -> Next,
+    ) -> Result<Next, Next> {
         let Some(mut session) = self.session.access() else {
-            return Err(close(batch.env(), atoms::session_taken_over()));
+            return Err(close(atoms::session_taken_over()));
         };
         session.looked_at();
         let mut peer = Peer { connection: &mut self.state, session: &mut session };
@@ -162,17 +155,17 @@ impl InputSide {
 }
 
 /// What follows from a read.
-fn after<'a>(env: Env<'a>, progress: &Progress) -> Next<'a> {
+fn after(progress: &Progress) -> Next {
     match progress {
         Progress::Drained => Next::Wait,
         Progress::More => Next::More,
-        Progress::Stop(stop) => stopped(env, stop),
-        Progress::End => close(env, atoms::closed()),
+        Progress::Stop(stop) => stopped(stop),
+        Progress::End => close(atoms::closed()),
     }
 }
 
 /// Whether the peer, or a writer, has to be first.
-fn blocked<'a>(env: Env<'a>, output: &mut Output) -> Option<Next<'a>> {
+fn blocked(output: &mut Output) -> Option<Next> {
     if output.waits_for_writer() {
         return Some(Next::More);
     }
@@ -180,28 +173,28 @@ fn blocked<'a>(env: Env<'a>, output: &mut Output) -> Option<Next<'a>> {
         return None;
     }
     if output.options().slow_peer == SlowPeer::Close {
-        return Some(close(env, atoms::send_queue_full()));
+        return Some(close(atoms::send_queue_full()));
     }
     output.wait();
     Some(Next::Blocked)
 }
 
-fn stopped<'a>(env: Env<'a>, stop: &Stop) -> Next<'a> {
+fn stopped(stop: &Stop) -> Next {
     match stop {
-        Stop::Close(reason) => close(env, close_reason(env, *reason)),
+        Stop::Close(reason) => close(*reason),
         Stop::Held | Stop::Incomplete(_) | Stop::Full => Next::Decide,
     }
 }
 
 /// What follows a read: answers and messages that wait are written, and what has become of others
 /// is told. Answers wait for those of the owner, if it has some to give.
-fn follow_up<'a>(
+fn follow_up(
     connection: &Arc<Connection>,
     peer: &mut Peer<'_>,
     answers: &mut Vec<u8>,
-    batch: &mut Batch<'a>,
-    next: Next<'a>,
-) -> Next<'a> {
+    batch: &mut Batch<'_>,
+    next: Next,
+) -> Next {
     if answers.is_empty() {
         *answers = std::mem::take(batch.output());
     } else {
