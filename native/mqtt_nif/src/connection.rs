@@ -1,9 +1,9 @@
 //! A connection, and the calls by which its owner drives it. Those that read are in `receiving`.
 //!
-//! The owner is one process; it alone reads, and its messages are all of the shape
+//! The owner is one process; it alone reads, or a `reader` while it waits, and its messages are all of the shape
 //! `{:"$mqtt", what}`. Besides it broadcasts, writers and the flusher write, the poller tells the owner that there is something to read, and when the owner dies the BEAM calls
 //! [`Connection::shut`]. The locks are taken in the order `input`, that of a shared session, then
-//! `output`, a router's or the poller's `waiters`; none is held while another process or task is waited for. A panic poisons them, after which every call says
+//! `output`, a router's or the `waiters` of a set of sockets; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
 mod next;
@@ -19,16 +19,16 @@ use crate::input::{Input, Peer};
 use crate::options::ConnectionOptions;
 use crate::os::{address, posix};
 use crate::output::{Ending, Output};
-use crate::poller::{self, Readiness, Ticket};
 use crate::route::Route;
 use crate::router::message_term;
 use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::terms::name;
-use crate::{atoms, clock, flusher, orphans, terms};
+use crate::watching::{Readiness, Ticket};
+use crate::{atoms, clock, flusher, orphans, poller, reader, terms};
 use mqtt_codec::PacketId;
 use mqtt_core as core;
-pub(crate) use next::{Next, close, panicked};
+pub(crate) use next::{Next, Reason, close, panicked};
 use rustler::{Atom, Binary, Encoder, Env, Term};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -55,9 +55,34 @@ pub(crate) struct InputSide {
     pub(crate) route: Option<Route>,
     /// What is on its way there.
     routing: Routing,
-    /// Where the poller has the socket, if the owner has ever waited.
-    ticket: Option<Ticket>,
+    /// Whether that is being brought there, without the lock.
+    delivering: bool,
+    /// Who has the socket, if the owner has ever waited.
+    watch: Option<Watch>,
+    /// So often the owner has been called for nothing since there was more than a read, or something for it.
+    calm: u8,
+    /// Why the connection is to be closed, of which the owner is not told yet.
+    verdict: Option<Reason>,
     ended: bool,
+}
+
+/// Who is told that there is something to read.
+#[derive(Clone, Copy)]
+enum Watch {
+    /// The poller, which tells the owner.
+    Poller(Ticket),
+    /// A reader, by its number.
+    Reader(usize, Ticket),
+}
+
+impl Watch {
+    /// Has them forget the socket, which has to be open still.
+    fn end(self, socket: &Socket) {
+        match self {
+            Self::Poller(ticket) => poller::forget(ticket, socket),
+            Self::Reader(number, ticket) => reader::forget(number, ticket, socket),
+        }
+    }
 }
 
 impl InputSide {
@@ -99,7 +124,10 @@ impl Connection {
                 answers: Vec::new(),
                 route: None,
                 routing: Routing::default(),
-                ticket: None,
+                delivering: false,
+                watch: None,
+                calm: 0,
+                verdict: None,
                 ended: false,
             }),
             readiness: Readiness::default(),
@@ -123,7 +151,13 @@ impl Connection {
     /// Delivers some of what is on its way, and says whether that was not all.
     fn deliver(&self, env: Env<'_>) -> bool {
         let input = || self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut routing = std::mem::take(&mut input().routing);
+        let mut routing = {
+            let mut input = input();
+            if input.delivering {
+                return true;
+            }
+            std::mem::take(&mut input.routing)
+        };
         if routing.is_empty() {
             return false;
         }
@@ -137,7 +171,7 @@ impl Connection {
 
     /// Ends the input. Says whether it does, and had not ended before; then [`end`](Self::end) has to follow.
     pub(crate) fn shut(&self) -> bool {
-        let (routing, ticket, socket) = {
+        let (routing, watch, socket) = {
             let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut input.ended, true) {
                 return false;
@@ -148,10 +182,10 @@ impl Connection {
             input.input = Input::new(Vec::new());
             input.answers = Vec::new();
             input.route = None;
-            (std::mem::take(&mut input.routing), input.ticket.take(), input.socket.take())
+            (std::mem::take(&mut input.routing), input.watch.take(), input.socket.take())
         };
-        if let (Some(ticket), Some(socket)) = (ticket, &socket) {
-            poller::forget(ticket, socket);
+        if let (Some(watch), Some(socket)) = (watch, &socket) {
+            watch.end(socket);
         }
         let slot = socket.and_then(|socket| socket.slot());
         orphans::adopt(routing, slot);

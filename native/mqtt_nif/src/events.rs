@@ -6,8 +6,8 @@ use crate::packet::properties_map;
 use crate::route::{Route, Way};
 use crate::terms::{Source, binary, list_of, map, name};
 use mqtt_codec::{
-    Auth, Connect, Disconnect, Properties, Property, PropertyIdentifier, Publish, Qos, Subscribe,
-    SubscriptionOptions, Unsubscribe, Version,
+    Auth, Connect, Disconnect, PacketType, Properties, Property, PropertyIdentifier, Publish, Qos,
+    Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 use mqtt_core::{Close, Connection, Delivery, Event, Millis, Received, Session};
 use rustler::sys::ErlNifTerm;
@@ -47,6 +47,10 @@ pub(crate) struct Batch<'a> {
     parts: usize,
     /// Where messages go, if not to the owner, and those that do.
     pub(crate) routing: Option<(Route, Routing)>,
+    /// Whether it ends before the first packet that the owner has to see.
+    without_owner: bool,
+    /// Whether it has left something for the owner.
+    is_left: bool,
 }
 
 /// A topic name and its term.
@@ -75,7 +79,14 @@ impl<'a> Batch<'a> {
             size: 0,
             parts: 0,
             routing: None,
+            without_owner: false,
+            is_left: false,
         }
+    }
+
+    /// One that ends before the first packet that the owner has to see. It is not [finished](Self::finish).
+    pub(crate) fn without_owner(env: Env<'a>, now: Millis) -> Self {
+        Self { without_owner: true, ..Self::new(env, now) }
     }
 
     pub(crate) fn env(&self) -> Env<'a> {
@@ -120,6 +131,10 @@ impl<'a> Batch<'a> {
             }
             turns += 1;
             let rest = source.bytes().get(at..).unwrap_or_default();
+            let routed = || way.as_ref().is_some_and(|(_, routing)| !routing.is_empty());
+            if self.without_owner && is_for_owner(rest, routed) {
+                break Stop::Full;
+            }
             // Looked at where it lies, as any event is large.
             match &connection.receive_after(topic.0, self.now, rest, session, &mut self.output) {
                 Ok(Received::Event(event, length)) => {
@@ -172,16 +187,34 @@ impl<'a> Batch<'a> {
         (at, stop)
     }
 
+    pub(crate) fn is_without_owner(&self) -> bool {
+        self.without_owner
+    }
+
     /// Whether there is nothing for the owner.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
+    /// Whether something has come, and nothing of it, or of messages with a reference, is for the owner.
+    pub(crate) fn was_for_nobody(&self) -> bool {
+        self.size > 0 && self.events.is_empty() && self.deliveries.is_empty()
+    }
+
     /// What has become of messages with a reference.
     pub(crate) fn deliveries(&mut self, session: &mut Session) {
+        if self.without_owner {
+            self.is_left = session.has_deliveries();
+            return;
+        }
         while let Some(delivery) = session.next_delivery() {
             self.deliveries.push(delivered(self.env, delivery).as_c_arg());
         }
+    }
+
+    /// Whether such things are left, which the owner has to be told.
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// `{events, next}`, or `{events, deliveries, next}`.
@@ -296,6 +329,21 @@ impl<'a> Batch<'a> {
             Some(options) => *options.get_or_insert_with(make),
             None => make(),
         }
+    }
+}
+
+/// Whether the owner has to see the next packet, if messages on their way to a router are before it.
+fn is_for_owner(packet: &[u8], routed: impl FnOnce() -> bool) -> bool {
+    match packet.first().and_then(|byte| PacketType::from_first_byte(*byte)) {
+        Some(
+            PacketType::Connect
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Disconnect
+            | PacketType::Auth,
+        ) => true,
+        Some(PacketType::Pingreq) => routed(),
+        _ => false,
     }
 }
 

@@ -86,6 +86,11 @@ impl Input {
         matches!(self.pending, Pending::Unread(_))
     }
 
+    /// Whether a large packet has begun.
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self.pending, Pending::Large(_))
+    }
+
     /// Reads once from the socket, or not at all while there are unread bytes. One that is `watched` already tells of bytes once, so
     /// it is read until nothing is left.
     pub(crate) fn read(

@@ -1,22 +1,17 @@
 //! Who is told that there is something to read.
 //!
-//! The sockets of all connections are in one epoll set of ours, edge-triggered, and the BEAM polls the descriptor
+//! The sockets of connections are in one [set](Watched), and the BEAM polls the descriptor
 //! of this set (`enif_select`) for one process, `MQTT.Server.Poller`, which asks the set for those that have something and tells their
 //! owners. A connection that waits thus costs no system call, and while messages come one behind the other nobody
 //! sleeps between them.
 //!
-//! The set tells of bytes once. So an owner waits only behind a read that left nothing, and what comes before it waits is
-//! remembered in the connection's [`Readiness`]. (Urgent data of TCP, which no client of MQTT sends, ends a read early: what is behind it is
-//! read with the next bytes.)
-//!
-//! The process alone asks, under the lock `turn`; any process may watch and be forgotten. The lock `waiters` comes behind that of
-//! an input, and nothing is called under it.
+//! The process alone asks, under the lock `turn`; any process may watch and be forgotten.
 
 use crate::connection::Connection;
 use crate::socket::Socket;
+use crate::watching::{Ticket, Watched};
 use crate::{atoms, terms};
 use once_cell::sync::OnceCell;
-use rustix::event::{Timespec, epoll};
 use rustler::sys::{
     self, ERL_NIF_SELECT_READ, ErlNifEnv, ErlNifEvent, ErlNifResourceFlags, ErlNifResourceStop,
     ErlNifResourceType, ErlNifResourceTypeInit, c_int, c_void,
@@ -24,16 +19,15 @@ use rustler::sys::{
 use rustler::{Atom, Encoder, Env, LocalPid};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// `ERL_NIF_SELECT_CUSTOM_MSG`, which rustler does not name.
 const SELECT_CUSTOM_MESSAGE: c_int = 1 << 4;
-/// So many owners are told a call, and what one takes, compared with bytes that are decoded.
-const AT_ONCE: usize = 256;
+/// What telling an owner takes, compared with bytes that are decoded.
 const COST: usize = 128;
 /// For so long the process asks again before it sleeps, if that has been worth it: about what waking up takes. Otherwise it
 /// tries once in a while.
@@ -43,120 +37,22 @@ const MAX_SKIPS: u32 = 64;
 static POLLER: OnceCell<Poller> = OnceCell::new();
 
 struct Poller {
-    set: OwnedFd,
+    watched: Watched,
     /// The resource that the BEAM wants for a descriptor. It is never released.
     object: AtomicPtr<c_void>,
-    waiters: Mutex<Waiters>,
     turn: Mutex<Turn>,
 }
 
 fn poller() -> io::Result<&'static Poller> {
     POLLER.get_or_try_init(|| {
-        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let watched = Watched::new()?;
         // SAFETY: the type is registered, since the library is loaded. Nothing is kept in the object.
         let object = unsafe { sys::enif_alloc_resource(RESOURCE_TYPE.load(Ordering::Acquire), 1) };
-        Ok(Poller {
-            set,
-            object: AtomicPtr::new(object),
-            waiters: Mutex::default(),
-            turn: Mutex::default(),
-        })
+        Ok(Poller { watched, object: AtomicPtr::new(object), turn: Mutex::default() })
     })
 }
 
-/// What is known of a connection's socket since its owner has looked.
-#[derive(Default)]
-pub(crate) struct Readiness(AtomicU8);
-
-/// The owner waits.
-const WAITS: u8 = 1;
-/// Something has come.
-const READY: u8 = 2;
-/// The peer has ended its direction, or the connection is broken: behind what has come there is no further sign of it.
-const ENDED: u8 = 4;
-
-impl Readiness {
-    /// The owner has found nothing more. Says whether it is going to be told, otherwise it has to look again.
-    pub(crate) fn wait(&self) -> bool {
-        let wait =
-            |state| Some(if state & (READY | ENDED) == 0 { state | WAITS } else { state & ENDED });
-        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, wait);
-        before.is_ok_and(|before| before & (READY | ENDED) == 0)
-    }
-
-    /// Says whether the owner has to be told.
-    fn ready(&self, ended: bool) -> bool {
-        let sign = if ended { READY | ENDED } else { READY };
-        let waited = self.0.fetch_or(sign, Ordering::AcqRel) & WAITS != 0;
-        if waited {
-            self.0.fetch_and(ENDED, Ordering::AcqRel);
-        }
-        waited
-    }
-}
-
-/// The connections that are watched, under numbers that are given out again.
-#[derive(Default)]
-struct Waiters {
-    places: Vec<Place>,
-    free: Vec<u32>,
-}
-
-#[derive(Default)]
-struct Place {
-    waiter: Option<(Arc<Connection>, LocalPid)>,
-    /// Tells this waiter from those before.
-    turn: u32,
-}
-
-/// A connection's place among those that are watched.
-#[derive(Clone, Copy)]
-pub(crate) struct Ticket {
-    index: u32,
-    turn: u32,
-}
-
-impl Ticket {
-    fn data(self) -> epoll::EventData {
-        epoll::EventData::new_u64(u64::from(self.turn) << 32 | u64::from(self.index))
-    }
-
-    fn of(data: epoll::EventData) -> Self {
-        Self { index: data.u64() as u32, turn: (data.u64() >> 32) as u32 }
-    }
-}
-
-impl Waiters {
-    fn add(&mut self, connection: Arc<Connection>, owner: LocalPid) -> Ticket {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::default());
-            (self.places.len() - 1) as u32
-        });
-        let turn = self.places.get_mut(index as usize).map_or(0, |place| {
-            place.waiter = Some((connection, owner));
-            place.turn = place.turn.wrapping_add(1);
-            place.turn
-        });
-        Ticket { index, turn }
-    }
-
-    fn get(&self, ticket: Ticket) -> Option<&(Arc<Connection>, LocalPid)> {
-        let place = self.places.get(ticket.index as usize)?;
-        if place.turn == ticket.turn { place.waiter.as_ref() } else { None }
-    }
-
-    fn remove(&mut self, ticket: Ticket) -> Option<(Arc<Connection>, LocalPid)> {
-        let waiter = self.places.get_mut(ticket.index as usize)?.waiter.take();
-        self.free.push(ticket.index);
-        waiter
-    }
-}
-
 impl Poller {
-    fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Asks the BEAM for one `{:"$mqtt", :readable}` to the calling process when there is something in the set.
     fn select(&self, env: Env<'_>) -> bool {
         let message = (atoms::mqtt(), atoms::readable()).encode(env);
@@ -165,7 +61,7 @@ impl Poller {
         let result = unsafe {
             sys::enif_select_x(
                 env.as_c_arg(),
-                self.set.as_raw_fd() as ErlNifEvent,
+                self.watched.as_raw_fd() as ErlNifEvent,
                 ERL_NIF_SELECT_READ | SELECT_CUSTOM_MESSAGE,
                 self.object.load(Ordering::Acquire),
                 env.pid().as_c_arg(),
@@ -185,29 +81,14 @@ pub(crate) fn watch(
 ) -> io::Result<Ticket> {
     let poller = poller()?;
     connection.readiness().wait();
-    let ticket = poller.waiters().add(connection.clone(), owner);
-    let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-    match epoll::add(&poller.set, socket, ticket.data(), flags) {
-        Ok(()) => Ok(ticket),
-        Err(error) => {
-            drop_waiter(poller, ticket);
-            Err(error.into())
-        }
-    }
+    poller.watched.add(connection, socket, owner)
 }
 
 /// Ends what [`watch`] began. The socket has to be open still.
 pub(crate) fn forget(ticket: Ticket, socket: &Socket) {
-    let Ok(poller) = poller() else { return };
-    // Another descriptor of the same socket would keep it in the set.
-    let _ = epoll::delete(&poller.set, socket);
-    drop_waiter(poller, ticket);
-}
-
-fn drop_waiter(poller: &Poller, ticket: Ticket) {
-    // It may be the last reference, which is not dropped under the lock.
-    let waiter = poller.waiters().remove(ticket);
-    drop(waiter);
+    if let Ok(poller) = poller() {
+        poller.watched.remove(ticket, socket);
+    }
 }
 
 /// What the process has at hand.
@@ -263,12 +144,12 @@ fn poller_poll(env: Env<'_>) -> Atom {
     let Ok(poller) = poller() else { return atoms::error() };
     let mut turn = poller.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let Turn { owners, spin } = &mut *turn;
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut events = [MaybeUninit::uninit(); AT_ONCE];
-    // It does not fail, for it does not wait, so there is nothing to be interrupted.
-    let found = epoll::wait(&poller.set, &mut events[..], Some(&at_once));
-    let events = found.map_or_else(|_| [].as_mut_slice(), |(events, _)| events);
-    if events.is_empty() {
+    let found = poller.watched.find(false, |connection, owner, ended| {
+        if connection.readiness().ready(ended) {
+            owners.push(owner);
+        }
+    });
+    if found == 0 {
         return if spin.goes_on() {
             atoms::more()
         } else if poller.select(env) {
@@ -279,18 +160,6 @@ fn poller_poll(env: Env<'_>) -> Atom {
         };
     }
     spin.has_found();
-    {
-        let waiters = poller.waiters();
-        for event in events {
-            let (flags, data) = (event.flags, event.data);
-            let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-            if let Some((connection, owner)) = waiters.get(Ticket::of(data))
-                && connection.readiness().ready(flags.intersects(ends))
-            {
-                owners.push(*owner);
-            }
-        }
-    }
     terms::consume_timeslice(env, COST * owners.len());
     for owner in owners.drain(..) {
         // One that has ended is told in vain.

@@ -110,11 +110,15 @@ pub(crate) fn is(term: sys::ErlNifTerm, atom: Atom) -> bool {
 }
 
 /// Tells the scheduler how much of its time slice `bytes` of packets took: 16 KiB of small packets
-/// about 30 microseconds of a millisecond.
+/// about 30 microseconds of a millisecond. A thread of ours has none.
 pub(crate) fn consume_timeslice(env: Env<'_>, bytes: usize) {
     let percent = i32::try_from(bytes / (4 * 1024)).unwrap_or(100).clamp(1, 100);
-    // SAFETY: called within a NIF call with the environment of the calling process.
-    unsafe { sys::enif_consume_timeslice(env.as_c_arg(), percent) };
+    // SAFETY: on a scheduler this is a NIF call with the environment of the calling process.
+    unsafe {
+        if sys::enif_thread_type() != 0 {
+            sys::enif_consume_timeslice(env.as_c_arg(), percent);
+        }
+    }
 }
 
 /// Bytes of which parts become terms: the short ones by copying, the others as parts of one binary

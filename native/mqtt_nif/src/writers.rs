@@ -108,7 +108,7 @@ pub(crate) fn give<'c>(
 
 /// Puts a connection into its writer's list if `take` says that this will be seen to.
 fn give_one(connection: &Arc<Connection>, take: impl FnOnce(&mut Writer) -> bool) {
-    let count = COUNT.load(Ordering::Acquire);
+    let count = count();
     let given = if count == 0 { None } else { writer(index(connection, count)) };
     if let Some(mut writer) = given
         && take(&mut writer)
@@ -179,7 +179,12 @@ impl Writer {
 
 /// Whether there are any.
 pub(crate) fn exist() -> bool {
-    COUNT.load(Ordering::Acquire) > 0
+    count() > 0
+}
+
+/// How many there are, which is one for each scheduler.
+pub(crate) fn count() -> usize {
+    COUNT.load(Ordering::Acquire)
 }
 
 /// Has written what is on hold.
@@ -190,7 +195,7 @@ fn writers_tell(env: Env<'_>) -> Atom {
 }
 
 fn tell_all(env: Env<'_>) {
-    for index in 0..COUNT.load(Ordering::Acquire) {
+    for index in 0..count() {
         let Some(mut writer) = writer(index) else { continue };
         if writer.connections.is_empty() || writer.tell(env) {
             continue;

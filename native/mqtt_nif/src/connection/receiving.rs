@@ -1,17 +1,22 @@
 //! The calls that bring what the peer sends: read, decoded, passed on where it goes to others, and answered.
 
-use super::{Connection, InputSide, Next, close, panicked};
+use super::{Connection, InputSide, Next, Reason, Watch, close, panicked};
 use crate::broadcast::Sender;
 use crate::events::{Batch, Stop};
 use crate::handle::Handle;
 use crate::input::{Input, Peer, Progress};
 use crate::output::{Output, SlowPeer};
 use crate::socket::Socket;
-use crate::{atoms, clock, commands, poller, terms};
+use crate::{atoms, clock, commands, orphans, poller, reader, terms};
 use mqtt_codec::Properties;
 use rustler::{Binary, Env, Term};
-use std::io::IoSlice;
-use std::sync::Arc;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, PoisonError};
+
+/// When the owner has been called so often for nothing, one behind the other, somebody else reads.
+const CALM: u8 = 2;
+/// Unless that were so many bytes.
+const MUCH: usize = 8 * 1024;
 
 /// Reads and decodes once: `{events, next}`.
 #[rustler::nif]
@@ -19,19 +24,12 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
     let mut batch = Batch::new(env, clock::now());
     let connection = handle.connection();
     let read = |side: &mut InputSide, batch: &mut Batch<'a>| side.read(connection, batch);
-    let next = receive(connection, &mut batch, read, |side, next| match (next, &side.socket) {
-        (Next::Wait, Some(socket)) => match side.ticket {
-            Some(_) if connection.readiness().wait() => Next::Wait,
-            Some(_) => Next::More,
-            None => match poller::watch(connection, socket, env.pid()) {
-                Ok(ticket) => {
-                    side.ticket = Some(ticket);
-                    Next::Wait
-                }
-                Err(error) => close(error),
-            },
-        },
-        (next, _) => next,
+    let next = receive(connection, &mut batch, read, |side, next, batch| match next {
+        Next::Wait => side.wait(connection, batch).unwrap_or_else(close),
+        next => {
+            side.calm = 0;
+            next
+        }
     });
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
@@ -42,7 +40,7 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
 fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Term<'a> {
     let mut batch = Batch::new(env, clock::now());
     let feed = |side: &mut InputSide, batch: &mut Batch<'a>| side.feed(data, batch);
-    let next = receive(handle.connection(), &mut batch, feed, |_, next| next);
+    let next = receive(handle.connection(), &mut batch, feed, |_, next, _| next);
     terms::consume_timeslice(env, batch.size());
     batch.finish(next)
 }
@@ -53,7 +51,7 @@ fn receive<'a>(
     connection: &Arc<Connection>,
     batch: &mut Batch<'a>,
     read: impl FnOnce(&mut InputSide, &mut Batch<'a>) -> Result<Next, Next>,
-    then: impl FnOnce(&mut InputSide, Next) -> Next,
+    then: impl FnOnce(&mut InputSide, Next, &Batch<'a>) -> Next,
 ) -> Next {
     let env = batch.env();
     let Ok(mut input) = connection.input.lock() else { return panicked() };
@@ -65,20 +63,33 @@ fn receive<'a>(
     if !input.routing.is_empty() {
         // No lock of ours is held while those of others are.
         let mut routing = std::mem::take(&mut input.routing);
+        input.delivering = true;
+        let socket = input.socket.as_ref().filter(|_| batch.is_without_owner());
+        let slot = socket.and_then(|socket| socket.slot());
         drop(input);
         let mut sender = Sender::new(env, batch.now());
         answers = routing.deliver(&mut sender);
-        // What ends the connection is behind all of it. There is more than a call delivers only of a message
+        // What the owner has to see is behind all of it. There is more than a call delivers only of a message
         // behind which nothing was read, unless its bytes were fed.
-        while !routing.is_empty() && (matches!(next, Next::Close(_)) || !batch.is_empty()) {
+        while !routing.is_empty() && !batch.is_empty() {
             sender.restart();
             answers.append(&mut routing.deliver(&mut sender));
         }
         sender.finish_batch();
         let Ok(again) = connection.input.lock() else { return panicked() };
         input = again;
+        input.delivering = false;
         if !routing.is_empty() {
+            if input.ended {
+                drop(input);
+                orphans::adopt(routing, slot);
+                return close(atoms::closed());
+            }
             input.routing = routing;
+            // What ends the connection is behind it as well.
+            if let Next::Close(reason) = next {
+                input.verdict = Some(reason);
+            }
             next = Next::More;
         }
     }
@@ -96,7 +107,7 @@ fn receive<'a>(
     let mut peer = Peer { connection: &mut side.state, session: &mut session };
     let next = follow_up(connection, &mut peer, &mut side.answers, batch, next);
     drop(session);
-    then(side, next)
+    then(side, next, batch)
 }
 
 impl InputSide {
@@ -105,13 +116,36 @@ impl InputSide {
         if self.socket.is_none() || self.ended {
             return Err(close(atoms::closed()));
         }
-        if !self.routing.is_empty() {
+        // The reader is behind the call before it began.
+        if matches!(self.watch, Some(Watch::Reader(..))) {
+            connection.readiness().look();
+        }
+        if !self.routing.is_empty() || self.delivering {
             return Ok(Next::More);
         }
         if let Some(next) = blocked(&mut connection.output()) {
             return Err(next);
         }
-        let watched = self.ticket.is_some();
+        self.read_some(batch)
+    }
+
+    /// The same for the owner, as long as there is nothing for it.
+    fn read_for_owner(
+        &mut self,
+        connection: &Arc<Connection>,
+        batch: &mut Batch<'_>,
+    ) -> Result<Next, Next> {
+        let output = connection.output();
+        let waits = output.waits_for_writer() || output.blocks_input();
+        drop(output);
+        if self.ended || !self.routing.is_empty() || waits || self.input.is_large() {
+            return Err(Next::More);
+        }
+        self.read_some(batch)
+    }
+
+    fn read_some(&mut self, batch: &mut Batch<'_>) -> Result<Next, Next> {
+        let watched = self.watch.is_some();
         self.decode(batch, |input, peer, socket, batch| {
             let Some(socket) = socket else { return Next::Wait };
             match input.read(peer, socket, batch, watched) {
@@ -139,6 +173,9 @@ impl InputSide {
         batch: &mut Batch<'a>,
         read: impl FnOnce(&mut Input, &mut Peer<'_>, Option<&Socket>, &mut Batch<'a>) -> Next,
     ) -> Result<Next, Next> {
+        if let Some(reason) = self.verdict.take() {
+            return Err(Next::Close(reason));
+        }
         let Some(mut session) = self.session.access() else {
             return Err(close(atoms::session_taken_over()));
         };
@@ -151,6 +188,74 @@ impl InputSide {
             (self.route, self.routing) = (Some(route), routing);
         }
         Ok(next)
+    }
+
+    /// The owner waits, unless something has come meanwhile. It is not the one to be told where it was called for nothing, until there is more
+    /// than a read, or something for it.
+    fn wait(&mut self, connection: &Arc<Connection>, batch: &Batch<'_>) -> io::Result<Next> {
+        let Some(socket) = &self.socket else { return Ok(Next::Wait) };
+        let owner = batch.env().pid();
+        if batch.size() >= MUCH || self.input.is_large() {
+            self.calm = 0;
+        } else if batch.was_for_nobody() && self.route.is_some() {
+            self.calm = self.calm.saturating_add(1);
+        }
+        match self.watch {
+            None => {
+                self.watch = Some(Watch::Poller(poller::watch(connection, socket, owner)?));
+                return Ok(Next::Wait);
+            }
+            Some(Watch::Poller(ticket)) if self.calm >= CALM => {
+                let asks = self.session.access().is_some_and(|session| session.asks());
+                if !asks && let Ok((number, other)) = reader::watch(connection, socket, owner) {
+                    poller::forget(ticket, socket);
+                    self.watch = Some(Watch::Reader(number, other));
+                }
+            }
+            Some(Watch::Reader(number, ticket)) if self.calm == 0 => {
+                let other = poller::watch(connection, socket, owner)?;
+                reader::forget(number, ticket, socket);
+                self.watch = Some(Watch::Poller(other));
+            }
+            Some(_) => {}
+        }
+        Ok(if connection.readiness().wait() { Next::Wait } else { Next::More })
+    }
+}
+
+impl Connection {
+    /// Something has come, or the end. Says whether the owner has to be told.
+    pub(crate) fn ready(&self, ended: bool) -> bool {
+        let _input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        self.readiness.ready(ended)
+    }
+
+    /// Something has come, or the end, which is read for the owner. Says whether it has to be told.
+    pub(crate) fn receive_for_owner(self: &Arc<Self>, env: Env<'_>, ended: bool) -> bool {
+        let mut waits = true;
+        let mut batch = Batch::without_owner(env, clock::now());
+        let read = |side: &mut InputSide, batch: &mut Batch<'_>| {
+            waits = self.readiness.ready(ended);
+            if waits { side.read_for_owner(self, batch) } else { Err(Next::Wait) }
+        };
+        let next = receive(self, &mut batch, read, |side, next, batch| match next {
+            Next::Wait if !batch.is_left() && self.readiness.wait() => Next::Wait,
+            next => {
+                side.calm = 0;
+                if let Next::Close(reason) = next {
+                    side.verdict = Some(reason);
+                }
+                Next::More
+            }
+        });
+        waits && !matches!(next, Next::Wait)
+    }
+
+    /// A panic while it was read for the owner.
+    pub(crate) fn fail(&self) {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.delivering = false;
+        input.verdict = Some(Reason::Named(atoms::nif_panicked()));
     }
 }
 

@@ -1,0 +1,195 @@
+//! Sets of sockets, and whose they are.
+//!
+//! A set is one of the kernel's, edge-triggered: it tells of bytes once. So an owner waits only behind a read that left nothing, and what comes before it waits is
+//! remembered in the connection's [`Readiness`]. (Urgent data of TCP, which no client of MQTT sends, ends a read early: what is behind it is
+//! read with the next bytes.)
+//!
+//! One process or thread asks a set; any may add to it and remove. The lock `waiters` comes behind that of
+//! an input, and nothing is called under it.
+
+use crate::connection::Connection;
+use crate::socket::Socket;
+use rustix::event::{Timespec, epoll};
+use rustler::LocalPid;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So many connections are found a call.
+pub(crate) const AT_ONCE: usize = 256;
+
+/// What is known of a connection's socket since its owner has looked.
+#[derive(Default)]
+pub(crate) struct Readiness(AtomicU8);
+
+/// The owner waits.
+const WAITS: u8 = 1;
+/// Something has come.
+const READY: u8 = 2;
+/// The peer has ended its direction, or the connection is broken: behind what has come there is no further sign of it.
+const ENDED: u8 = 4;
+
+impl Readiness {
+    /// The owner has found nothing more. Says whether it is going to be told, otherwise it has to look again.
+    pub(crate) fn wait(&self) -> bool {
+        let wait =
+            |state| Some(if state & (READY | ENDED) == 0 { state | WAITS } else { state & ENDED });
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, wait);
+        before.is_ok_and(|before| before & (READY | ENDED) == 0)
+    }
+
+    /// The owner looks without having been told.
+    pub(crate) fn look(&self) {
+        self.0.fetch_and(!WAITS, Ordering::AcqRel);
+    }
+
+    /// Says whether the owner has to be told.
+    pub(crate) fn ready(&self, ended: bool) -> bool {
+        let sign = if ended { READY | ENDED } else { READY };
+        let waited = self.0.fetch_or(sign, Ordering::AcqRel) & WAITS != 0;
+        if waited {
+            self.0.fetch_and(ENDED, Ordering::AcqRel);
+        }
+        waited
+    }
+}
+
+/// The connections that are watched, under numbers that are given out again.
+#[derive(Default)]
+struct Waiters {
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Place {
+    waiter: Option<(Arc<Connection>, LocalPid)>,
+    /// Tells this waiter from those before.
+    turn: u32,
+}
+
+/// A connection's place among those that are watched.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticket {
+    index: u32,
+    turn: u32,
+}
+
+impl Ticket {
+    fn data(self) -> epoll::EventData {
+        epoll::EventData::new_u64(u64::from(self.turn) << 32 | u64::from(self.index))
+    }
+
+    fn of(data: epoll::EventData) -> Self {
+        Self { index: data.u64() as u32, turn: (data.u64() >> 32) as u32 }
+    }
+}
+
+impl Waiters {
+    fn add(&mut self, connection: Arc<Connection>, owner: LocalPid) -> Ticket {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            (self.places.len() - 1) as u32
+        });
+        let turn = self.places.get_mut(index as usize).map_or(0, |place| {
+            place.waiter = Some((connection, owner));
+            place.turn = place.turn.wrapping_add(1);
+            place.turn
+        });
+        Ticket { index, turn }
+    }
+
+    fn get(&self, ticket: Ticket) -> Option<&(Arc<Connection>, LocalPid)> {
+        let place = self.places.get(ticket.index as usize)?;
+        if place.turn == ticket.turn { place.waiter.as_ref() } else { None }
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<(Arc<Connection>, LocalPid)> {
+        let waiter = self.places.get_mut(ticket.index as usize)?.waiter.take();
+        self.free.push(ticket.index);
+        waiter
+    }
+}
+
+/// Sockets that are watched.
+pub(crate) struct Watched {
+    set: OwnedFd,
+    waiters: Mutex<Waiters>,
+}
+
+impl Watched {
+    pub(crate) fn new() -> io::Result<Self> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { set, waiters: Mutex::default() })
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches the socket of a connection.
+    pub(crate) fn add(
+        &self,
+        connection: &Arc<Connection>,
+        socket: &Socket,
+        owner: LocalPid,
+    ) -> io::Result<Ticket> {
+        let ticket = self.waiters().add(connection.clone(), owner);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        match epoll::add(&self.set, socket, ticket.data(), flags) {
+            Ok(()) => Ok(ticket),
+            Err(error) => {
+                self.drop_waiter(ticket);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends what [`add`](Self::add) began. The socket has to be open still.
+    pub(crate) fn remove(&self, ticket: Ticket, socket: &Socket) {
+        // Another descriptor of the same socket would keep it in the set.
+        let _ = epoll::delete(&self.set, socket);
+        self.drop_waiter(ticket);
+    }
+
+    fn drop_waiter(&self, ticket: Ticket) {
+        // It may be the last reference, which is not dropped under the lock.
+        let waiter = self.waiters().remove(ticket);
+        drop(waiter);
+    }
+
+    /// Gives those that have something to read to `take`, with their owners, and whether nothing more is going to be told of them. With `wait` it
+    /// waits for some. Says how many sockets these were.
+    pub(crate) fn find(
+        &self,
+        wait: bool,
+        mut take: impl FnMut(&Arc<Connection>, LocalPid, bool),
+    ) -> usize {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut events = [MaybeUninit::uninit(); AT_ONCE];
+        // It fails only where a signal ends the waiting.
+        let found =
+            epoll::wait(&self.set, &mut events[..], if wait { None } else { Some(&at_once) });
+        let events = found.map_or_else(|_| [].as_mut_slice(), |(events, _)| events);
+        if events.is_empty() {
+            return 0;
+        }
+        let waiters = self.waiters();
+        for event in &*events {
+            let (flags, data) = (event.flags, event.data);
+            let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+            if let Some((connection, owner)) = waiters.get(Ticket::of(data)) {
+                take(connection, *owner, flags.intersects(ends));
+            }
+        }
+        events.len()
+    }
+}
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.set.as_raw_fd()
+    }
+}
