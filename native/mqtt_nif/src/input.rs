@@ -8,7 +8,7 @@
 
 mod large;
 
-use crate::events::{Batch, Stop};
+use crate::batch::{Batch, Stop};
 use crate::socket::Socket;
 use crate::terms::Source;
 use large::Large;

@@ -4,7 +4,7 @@
 //! # Layout
 //!
 //! A packet's way in: `poller` (who has something to read, of the `watching`), `reader` (which reads it where the owner has nothing to say), `connection` (the calls),
-//! `deciding` (those about the client), `socket`, `input`, `events`. Its way out: `commands`, `output`,
+//! `deciding` (those about the client), `socket`, `input`, `batch`, `events`. Its way out: `commands`, `output`,
 //! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, and `orphans` where the client's owner was killed, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
 //! `terms`, `handle` and `poller` hold what is unsafe about the NIF interface.
@@ -14,6 +14,7 @@
 mod acceptor;
 mod acl;
 mod atoms;
+mod batch;
 mod broadcast;
 mod clock;
 mod commands;

@@ -1,8 +1,8 @@
 //! The calls that bring what the peer sends: read, decoded, passed on where it goes to others, and answered.
 
 use super::{Connection, InputSide, Next, Reason, Watch, close, panicked};
+use crate::batch::{Batch, Stop};
 use crate::broadcast::Sender;
-use crate::events::{Batch, Stop};
 use crate::handle::Handle;
 use crate::input::{Input, Peer, Progress};
 use crate::output::{Output, SlowPeer};
