@@ -8,8 +8,8 @@ defmodule MQTT.Broker do
 
       Supervisor.start_link(children, strategy: :one_for_one)
 
-  Messages go from client to client natively, without a process of the subscriber being woken
-  (`MQTT.Router`). Sessions last as long as their clients ask for, with all that waits for them, in memory: they are data, and
+  Messages go from client to client natively, without a process of the subscriber being woken, nor one of the publisher unless
+  it floods (`MQTT.Router`). Sessions last as long as their clients ask for, with all that waits for them, in memory: they are data, and
   an offline one has no process. There are retained messages, wills, shared subscriptions, and everything else
   of MQTT 5.0. A filter of more than ten levels with several `+` may be refused as `:quota_exceeded`, see `MQTT.Router.subscribe/4`.
 

@@ -3,7 +3,7 @@ defmodule MQTT.Router do
   Who has subscribed to what, and what is retained: the heart of a broker, natively.
 
   A router brings a message to the `MQTT.Session` of each subscriber, and to its connection if it has
-  one, without waking a process of theirs. `MQTT.Broker` is made of it; a broker of one's own is a handler of
+  one, without waking a process of theirs, nor that of a publisher that does not flood. `MQTT.Broker` is made of it; a broker of one's own is a handler of
   `MQTT.Server` whose `c:MQTT.Server.init/2` returns a session and the router:
 
       def init(router, _params) do

@@ -25,7 +25,7 @@ defmodule MQTT.Broker.Handler do
   one's own (`users/`) has to stand, if filters are compared with it.
 
   Where neither `c:authorize_publish/3` nor `c:handle_publish/3` is defined, messages are routed without a term being made
-  of them. Otherwise each message calls them. And where neither `c:authorize_delivery/3` nor `c:message_events/1` is, messages reach a subscriber
+  of them, and without the process of a publisher that does not flood. Otherwise each message calls them. And where neither `c:authorize_delivery/3` nor `c:message_events/1` is, messages reach a subscriber
   without its process; otherwise each goes through it.
   """
 
