@@ -46,6 +46,8 @@ pub(crate) struct Batch<'a> {
     parts: usize,
     /// Where messages go, if not to the owner, and those that do.
     pub(crate) routing: Option<(Route, Routing)>,
+    /// What it took to bring these on their way, as a `Sender` counts.
+    pub(crate) work: usize,
     /// Whether it ends before the first packet that the owner has to see.
     without_owner: bool,
     /// Whether it has left something for the owner.
@@ -78,6 +80,7 @@ impl<'a> Batch<'a> {
             size: 0,
             parts: 0,
             routing: None,
+            work: 0,
             without_owner: false,
             is_left: false,
         }

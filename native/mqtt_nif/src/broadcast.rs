@@ -138,6 +138,11 @@ impl<'a> Sender<'a> {
         self.cost >= MAX_COST
     }
 
+    /// What was done since it began, or went on.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
     /// Counts something else that a call did.
     pub(crate) fn charge(&mut self, cost: usize) {
         self.cost += cost;

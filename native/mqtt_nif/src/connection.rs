@@ -1,4 +1,4 @@
-//! A connection, and the calls by which its owner drives it. Those that read are in `receiving`.
+//! A connection, and the calls by which its owner drives it. Those that read are in `receiving`, and who reads is in `attending`.
 //!
 //! The owner is one process; it alone reads, or a `reader` while it waits, and its messages are all of the shape
 //! `{:"$mqtt", what}`. Besides it broadcasts, writers and the flusher write, the poller tells the owner that there is something to read, and when the owner dies the BEAM calls
@@ -6,6 +6,7 @@
 //! `output`, a router's or the `waiters` of a set of sockets; none is held while another process or task is waited for. A panic poisons them, after which every call says
 //! that the connection is to be closed.
 
+mod attending;
 mod next;
 mod receiving;
 
@@ -71,8 +72,7 @@ pub(crate) struct InputSide {
 enum Watch {
     /// The poller, which tells the owner.
     Poller(Ticket),
-    /// A reader, by its number.
-    Reader(usize, Ticket),
+    Reader(reader::Place),
 }
 
 impl Watch {
@@ -80,7 +80,7 @@ impl Watch {
     fn end(self, socket: &Socket) {
         match self {
             Self::Poller(ticket) => poller::forget(ticket, socket),
-            Self::Reader(number, ticket) => reader::forget(number, ticket, socket),
+            Self::Reader(place) => reader::forget(place, socket),
         }
     }
 }

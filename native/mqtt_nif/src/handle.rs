@@ -1,7 +1,7 @@
 //! The resource by which the BEAM holds a connection, and everything unsafe about it, with the monitor of the owner.
 //!
 //! rustler's resources look their type up in a map with every call, so this type is
-//! registered by hand. The object behind the handle is an `Arc<Connection>`; the poller and tokio tasks hold the
+//! registered by hand. The object behind the handle is an `Arc<Connection>`; the poller, readers and tokio tasks hold the
 //! `Arc` and never the resource, because a resource whose last reference is dropped by a foreign
 //! thread is destroyed on the first scheduler.
 //!

@@ -1,6 +1,6 @@
 //! The bytes that came and are not yet packets.
 //!
-//! Every scheduler thread has one buffer to read into, and what is decoded from it is copied or
+//! Every scheduler thread and reader has one buffer to read into, and what is decoded from it is copied or
 //! shared as [`Source`] says. Behind a full read of which much was shared the next one is into a binary, which is
 //! shared as it is if it is full as well. A connection keeps a part of a packet and nothing else; only as much
 //! memory is kept as bytes have really come, within a small factor, whatever length the peer

@@ -3,7 +3,7 @@
 //! They are written by whoever has them, straight from the call, without blocking. What the kernel
 //! does not take waits in a queue, and only then a tokio task is made that finishes it (`flusher`).
 //! While anything waits, everything new goes behind it. A small packet of a broadcast is corked
-//! (`corking`): it waits in the same queue until a writer's turn has come, or until somebody else writes. The owner,
+//! (`corking`): it waits in the same queue until a writer's turn has come, or until somebody else writes. The owner or a reader,
 //! who broadcasts, the writers, the flusher and the callback for
 //! the owner's death touch this under the connection's `output` lock.
 

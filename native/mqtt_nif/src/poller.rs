@@ -73,15 +73,13 @@ impl Poller {
     }
 }
 
-/// Watches the socket of a connection, whose owner waits from now on.
+/// Watches the socket of a connection, whose owner may wait from now on.
 pub(crate) fn watch(
     connection: &Arc<Connection>,
     socket: &Socket,
     owner: LocalPid,
 ) -> io::Result<Ticket> {
-    let poller = poller()?;
-    connection.readiness().wait();
-    poller.watched.add(connection, socket, owner)
+    poller()?.watched.add(connection, socket, owner)
 }
 
 /// Ends what [`watch`] began. The socket has to be open still.
@@ -144,9 +142,9 @@ fn poller_poll(env: Env<'_>) -> Atom {
     let Ok(poller) = poller() else { return atoms::error() };
     let mut turn = poller.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let Turn { owners, spin } = &mut *turn;
-    let found = poller.watched.find(false, |connection, owner, ended| {
-        if connection.readiness().ready(ended) {
-            owners.push(owner);
+    let found = poller.watched.find(false, |found| {
+        if found.connection.readiness().ready(found.ended) {
+            owners.push(found.owner);
         }
     });
     if found == 0 {

@@ -1,7 +1,7 @@
 //! Sessions: a connection's own, which ends with it, or one that the BEAM holds as a resource and
 //! several connections use one after the other.
 //!
-//! A shared session is touched under its lock by the owner of the connection that has it, and by any
+//! A shared session is touched under its lock by the owner of the connection that has it, or a reader for it, and by any
 //! process that puts a message into it. The lock comes behind a connection's `input`, before its
 //! `output` and before those of a router. Whoever attaches last has it, unless it is known to have come first; the connection before it then ends. What may be done with one
 //! besides is in `calls`.

@@ -71,7 +71,7 @@ struct Place {
 }
 
 /// A connection's place among those that are watched.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     index: u32,
     turn: u32,
@@ -119,6 +119,15 @@ pub(crate) struct Watched {
     waiters: Mutex<Waiters>,
 }
 
+/// A connection that has something to read.
+pub(crate) struct Found<'w> {
+    pub(crate) connection: &'w Arc<Connection>,
+    pub(crate) owner: LocalPid,
+    pub(crate) ticket: Ticket,
+    /// Whether nothing more is going to be told of it.
+    pub(crate) ended: bool,
+}
+
 impl Watched {
     pub(crate) fn new() -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -160,13 +169,8 @@ impl Watched {
         drop(waiter);
     }
 
-    /// Gives those that have something to read to `take`, with their owners, and whether nothing more is going to be told of them. With `wait` it
-    /// waits for some. Says how many sockets these were.
-    pub(crate) fn find(
-        &self,
-        wait: bool,
-        mut take: impl FnMut(&Arc<Connection>, LocalPid, bool),
-    ) -> usize {
+    /// Gives those that have something to read to `take`. With `wait` it waits for some. Says how many sockets these were.
+    pub(crate) fn find(&self, wait: bool, mut take: impl FnMut(Found<'_>)) -> usize {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut events = [MaybeUninit::uninit(); AT_ONCE];
         // It fails only where a signal ends the waiting.
@@ -181,7 +185,12 @@ impl Watched {
             let (flags, data) = (event.flags, event.data);
             let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
             if let Some((connection, owner)) = waiters.get(Ticket::of(data)) {
-                take(connection, *owner, flags.intersects(ends));
+                take(Found {
+                    connection,
+                    owner: *owner,
+                    ticket: Ticket::of(data),
+                    ended: flags.intersects(ends),
+                });
             }
         }
         events.len()

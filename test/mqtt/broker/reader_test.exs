@@ -13,10 +13,10 @@ defmodule MQTT.Broker.ReaderTest do
   # A client that is read for, and the process of its connection, which tells of its messages.
   defp calm(name, port, client_id \\ "client") do
     client = V5.connected(port, client_id)
-    {client, calm(name, client, client_id, [])}
+    {client, calm_down(client, name, client_id)}
   end
 
-  defp calm(name, client, client_id, _) do
+  defp calm_down(client, name, client_id \\ "client") do
     pid = Broker.info(name, client_id).session.connection
     :erlang.trace(pid, true, [:receive])
 
@@ -26,6 +26,13 @@ defmodule MQTT.Broker.ReaderTest do
     end)
 
     pid
+  end
+
+  # The process has seen it before anything ends it.
+  defp monitor(pid) do
+    monitor = Process.monitor(pid)
+    _ = :sys.get_state(pid)
+    monitor
   end
 
   defp ping(client) do
@@ -52,7 +59,7 @@ defmodule MQTT.Broker.ReaderTest do
     {name, port} = broker()
     {subscriber, reader} = calm(name, port, "subscriber")
     V5.subscribed(subscriber, [{"#", 2}])
-    _ = calm(name, subscriber, "subscriber", [])
+    _ = calm_down(subscriber, name, "subscriber")
     {publisher, writer} = calm(name, port, "publisher")
 
     for qos <- 0..2, n <- 1..10 do
@@ -93,7 +100,7 @@ defmodule MQTT.Broker.ReaderTest do
     assert woken?(pid)
 
     # And then it is read for again.
-    _ = calm(name, client, "client", [])
+    _ = calm_down(client, name)
     send_bytes(client, V5.publish("a", "3"))
     assert recv(client) == V5.publish("a", "3")
     refute woken?(pid)
@@ -113,7 +120,7 @@ defmodule MQTT.Broker.ReaderTest do
           {V5.connect(0x02, ["client"]), {:shutdown, {:protocol_error, :protocol_error}}, [0x82]}
         ] do
       {client, pid} = calm(name, port)
-      monitor = Process.monitor(pid)
+      monitor = monitor(pid)
       send_bytes(client, [V5.publish("a", "before"), last, V5.publish("a", "behind")])
       assert_receive {:DOWN, ^monitor, _, _, ended}
       assert tag(ended) == tag(reason)
@@ -134,7 +141,7 @@ defmodule MQTT.Broker.ReaderTest do
 
     for n <- 1..30 do
       {client, pid} = calm(name, port)
-      monitor = Process.monitor(pid)
+      monitor = monitor(pid)
       send_bytes(client, V5.publish("a", "#{n}"))
 
       case rem(n, 3) do
@@ -156,51 +163,87 @@ defmodule MQTT.Broker.ReaderTest do
     client = open(port)
     send_bytes(client, V5.connect(0x02, ["client"], "", 1))
     assert {:connack, 0, 0, _} = V5.recv_packet(client)
-    pid = calm(name, client, "client", [])
-    monitor = Process.monitor(pid)
+    pid = calm_down(client, name)
+    monitor = monitor(pid)
     assert_receive {:DOWN, ^monitor, _, _, {:shutdown, :keep_alive_timeout}}, 5_000
   end
 
   test "a session goes over to another connection" do
     {name, port} = broker()
     {client, pid} = calm(name, port)
-    monitor = Process.monitor(pid)
+    monitor = monitor(pid)
     other = V5.connected(port, "client")
     V5.assert_ended(client, [0x8E])
     assert_receive {:DOWN, ^monitor, _, _, {:shutdown, :session_taken_over}}
     ping(other)
   end
 
-  test "messages keep their order, whoever reads them" do
+  test "a client that floods, or publishes to many, is read by its process until it is calm" do
     {name, port} = broker()
-    :rand.seed(:exsss, {1, 2, 3})
-    subscriber = V4.subscribed(V4.connected(port, "subscriber"), [{"t", 1}])
-    {publisher, _} = calm(name, port, "publisher")
+    {client, pid} = calm(name, port)
+    send_bytes(client, List.duplicate(V5.publish("nobody", String.duplicate("x", 200)), 200))
+    ping(client)
+    assert woken?(pid)
 
-    # From a message alone to more than a read, and then nothing for a moment.
-    bursts =
-      for _ <- 1..150, do: {Enum.random([1, 1, 1, 5, 50, 400]), Enum.random([8, 8, 100, 3_000])}
+    _ = calm_down(client, name)
+    send_bytes(client, V5.publish("nobody", String.duplicate("x", 20_000)))
+    ping(client)
+    assert woken?(pid)
 
+    subscribers = for n <- 1..100, do: V4.subscribed(V4.connected(port, "#{n}"), [{"all", 0}])
+    _ = calm_down(client, name)
+    send_bytes(client, V5.publish("all", "x"))
+    for subscriber <- subscribers, do: assert(recv(subscriber) == V4.publish("all", "x"))
+    eventually(fn -> woken?(pid) end)
+  end
+
+  test "a client that does not read what it publishes gets it all, and is not read meanwhile" do
+    {name, port} = broker(max_queue_bytes: 100_000)
+    client = open(port, recbuf: 4_096)
+    send_bytes(client, V5.connect(0x02, ["client"]))
+    assert {:connack, 0, 0, _} = V5.recv_packet(client)
+    V5.subscribed(client, [{"a", 0}])
+    pid = calm_down(client, name)
+    packet = &V5.publish("a", <<&1::32, 0::size(4_000)-unit(8)>>)
+
+    # Small enough at once to wake nobody, until the kernel takes no more.
     sender =
       Task.async(fn ->
-        for {count, size} <- bursts, reduce: 0 do
-          from ->
-            messages =
-              for n <- 1..count, do: V5.publish("t", <<from + n::32, 0::size(size)-unit(8)>>)
-
-            send_bytes(publisher, messages)
-            receive after: (Enum.random(0..2) -> from + count)
+        for n <- 1..1_500 do
+          send_bytes(client, packet.(n))
+          receive after: (1 -> :ok)
         end
       end)
 
-    total = for({count, _} <- bursts, do: count) |> Enum.sum()
+    eventually(fn -> woken?(pid) end)
+    _ = Task.yield(sender, 1_000)
+    for n <- 1..1_500, do: assert(recv(client) == packet.(n))
+    Task.await(sender)
+    ping(client)
+  end
 
-    for n <- 1..total do
-      assert {0x30, "t", nil, <<number::32, _::binary>>} = V4.recv_publish(subscriber)
-      assert number == n
+  test "messages keep their order, whoever reads them" do
+    {name, port} = broker()
+    :rand.seed(:exsss, {1, 2, 3})
+    subscriber = V4.subscribed(V4.connected(port, "subscriber"), [{"t", 0}])
+    {publisher, _} = calm(name, port, "publisher")
+
+    # From a message alone to more than a read, and then nothing for a moment.
+    for n <- 1..150, reduce: 0 do
+      from ->
+        {count, size} = {Enum.random([1, 1, 1, 5, 50, 200]), Enum.random([8, 8, 100, 3_000])}
+        numbers = (from + 1)..(from + count)
+        packet = &V5.publish("t", <<&1::32, 0::size(size)-unit(8)>>)
+        send_bytes(publisher, Enum.map(numbers, packet))
+        # Some wait for the subscriber, so that it is not too slow for them.
+        if rem(n, 4) == 0, do: receive(after: (Enum.random(0..2) -> :ok))
+
+        for number <- numbers do
+          assert {0x30, "t", nil, <<^number::32, _::binary>>} = V4.recv_publish(subscriber)
+        end
+
+        from + count
     end
-
-    assert Task.await(sender) == total
   end
 
   test "what was acknowledged has reached the others when the process is killed" do

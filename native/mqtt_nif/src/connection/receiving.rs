@@ -1,22 +1,18 @@
 //! The calls that bring what the peer sends: read, decoded, passed on where it goes to others, and answered.
 
-use super::{Connection, InputSide, Next, Reason, Watch, close, panicked};
+use super::attending::Delivering;
+use super::{Connection, InputSide, Next, Watch, close, panicked};
 use crate::batch::{Batch, Stop};
 use crate::broadcast::Sender;
 use crate::handle::Handle;
 use crate::input::{Input, Peer, Progress};
 use crate::output::{Output, SlowPeer};
 use crate::socket::Socket;
-use crate::{atoms, clock, commands, orphans, poller, reader, terms};
+use crate::{atoms, clock, commands, orphans, terms};
 use mqtt_codec::Properties;
 use rustler::{Binary, Env, Term};
-use std::io::{self, IoSlice};
-use std::sync::{Arc, PoisonError};
-
-/// When the owner has been called so often for nothing, one behind the other, somebody else reads.
-const CALM: u8 = 2;
-/// Unless that were so many bytes.
-const MUCH: usize = 8 * 1024;
+use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Reads and decodes once: `{events, next}`.
 #[rustler::nif]
@@ -28,6 +24,7 @@ fn connection_receive<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
         Next::Wait => side.wait(connection, batch).unwrap_or_else(close),
         next => {
             side.calm = 0;
+            side.go_back(connection, batch.env().pid());
             next
         }
     });
@@ -47,7 +44,7 @@ fn connection_feed<'a>(env: Env<'a>, handle: Handle<'a>, data: Binary<'a>) -> Te
 
 /// Reads by `read`, sends what goes to others on its way, and answers. `then` has the last word, unless nothing
 /// could be read.
-fn receive<'a>(
+pub(super) fn receive<'a>(
     connection: &Arc<Connection>,
     batch: &mut Batch<'a>,
     read: impl FnOnce(&mut InputSide, &mut Batch<'a>) -> Result<Next, Next>,
@@ -64,18 +61,22 @@ fn receive<'a>(
         // No lock of ours is held while those of others are.
         let mut routing = std::mem::take(&mut input.routing);
         input.delivering = true;
+        let delivering = Delivering(connection);
+        let was_connected = input.state.is_connected();
         let socket = input.socket.as_ref().filter(|_| batch.is_without_owner());
         let slot = socket.and_then(|socket| socket.slot());
         drop(input);
         let mut sender = Sender::new(env, batch.now());
         answers = routing.deliver(&mut sender);
-        // What the owner has to see is behind all of it. There is more than a call delivers only of a message
+        // What ends the connection is behind all of it, and what the owner has to see. There is more than a call delivers only of a message
         // behind which nothing was read, unless its bytes were fed.
-        while !routing.is_empty() && !batch.is_empty() {
+        while !routing.is_empty() && (matches!(next, Next::Close(_)) || !batch.is_empty()) {
             sender.restart();
             answers.append(&mut routing.deliver(&mut sender));
         }
+        batch.work = sender.cost();
         sender.finish_batch();
+        drop(delivering);
         let Ok(again) = connection.input.lock() else { return panicked() };
         input = again;
         input.delivering = false;
@@ -86,11 +87,11 @@ fn receive<'a>(
                 return close(atoms::closed());
             }
             input.routing = routing;
-            // What ends the connection is behind it as well.
-            if let Next::Close(reason) = next {
-                input.verdict = Some(reason);
-            }
             next = Next::More;
+        }
+        // The owner has said goodbye meanwhile, behind which nothing is sent. [MQTT-3.14.4-1]
+        if was_connected && !input.state.is_connected() {
+            return Next::More;
         }
     }
     let side = &mut *input;
@@ -116,7 +117,7 @@ impl InputSide {
         if self.socket.is_none() || self.ended {
             return Err(close(atoms::closed()));
         }
-        // The reader is behind the call before it began.
+        // A reader is not to read meanwhile.
         if matches!(self.watch, Some(Watch::Reader(..))) {
             connection.readiness().look();
         }
@@ -129,22 +130,8 @@ impl InputSide {
         self.read_some(batch)
     }
 
-    /// The same for the owner, as long as there is nothing for it.
-    fn read_for_owner(
-        &mut self,
-        connection: &Arc<Connection>,
-        batch: &mut Batch<'_>,
-    ) -> Result<Next, Next> {
-        let output = connection.output();
-        let waits = output.waits_for_writer() || output.blocks_input();
-        drop(output);
-        if self.ended || !self.routing.is_empty() || waits || self.input.is_large() {
-            return Err(Next::More);
-        }
-        self.read_some(batch)
-    }
-
-    fn read_some(&mut self, batch: &mut Batch<'_>) -> Result<Next, Next> {
+    /// Reads once and decodes.
+    pub(super) fn read_some(&mut self, batch: &mut Batch<'_>) -> Result<Next, Next> {
         let watched = self.watch.is_some();
         self.decode(batch, |input, peer, socket, batch| {
             let Some(socket) = socket else { return Next::Wait };
@@ -188,74 +175,6 @@ impl InputSide {
             (self.route, self.routing) = (Some(route), routing);
         }
         Ok(next)
-    }
-
-    /// The owner waits, unless something has come meanwhile. It is not the one to be told where it was called for nothing, until there is more
-    /// than a read, or something for it.
-    fn wait(&mut self, connection: &Arc<Connection>, batch: &Batch<'_>) -> io::Result<Next> {
-        let Some(socket) = &self.socket else { return Ok(Next::Wait) };
-        let owner = batch.env().pid();
-        if batch.size() >= MUCH || self.input.is_large() {
-            self.calm = 0;
-        } else if batch.was_for_nobody() && self.route.is_some() {
-            self.calm = self.calm.saturating_add(1);
-        }
-        match self.watch {
-            None => {
-                self.watch = Some(Watch::Poller(poller::watch(connection, socket, owner)?));
-                return Ok(Next::Wait);
-            }
-            Some(Watch::Poller(ticket)) if self.calm >= CALM => {
-                let asks = self.session.access().is_some_and(|session| session.asks());
-                if !asks && let Ok((number, other)) = reader::watch(connection, socket, owner) {
-                    poller::forget(ticket, socket);
-                    self.watch = Some(Watch::Reader(number, other));
-                }
-            }
-            Some(Watch::Reader(number, ticket)) if self.calm == 0 => {
-                let other = poller::watch(connection, socket, owner)?;
-                reader::forget(number, ticket, socket);
-                self.watch = Some(Watch::Poller(other));
-            }
-            Some(_) => {}
-        }
-        Ok(if connection.readiness().wait() { Next::Wait } else { Next::More })
-    }
-}
-
-impl Connection {
-    /// Something has come, or the end. Says whether the owner has to be told.
-    pub(crate) fn ready(&self, ended: bool) -> bool {
-        let _input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        self.readiness.ready(ended)
-    }
-
-    /// Something has come, or the end, which is read for the owner. Says whether it has to be told.
-    pub(crate) fn receive_for_owner(self: &Arc<Self>, env: Env<'_>, ended: bool) -> bool {
-        let mut waits = true;
-        let mut batch = Batch::without_owner(env, clock::now());
-        let read = |side: &mut InputSide, batch: &mut Batch<'_>| {
-            waits = self.readiness.ready(ended);
-            if waits { side.read_for_owner(self, batch) } else { Err(Next::Wait) }
-        };
-        let next = receive(self, &mut batch, read, |side, next, batch| match next {
-            Next::Wait if !batch.is_left() && self.readiness.wait() => Next::Wait,
-            next => {
-                side.calm = 0;
-                if let Next::Close(reason) = next {
-                    side.verdict = Some(reason);
-                }
-                Next::More
-            }
-        });
-        waits && !matches!(next, Next::Wait)
-    }
-
-    /// A panic while it was read for the owner.
-    pub(crate) fn fail(&self) {
-        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        input.delivering = false;
-        input.verdict = Some(Reason::Named(atoms::nif_panicked()));
     }
 }
 
