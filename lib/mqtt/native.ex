@@ -51,6 +51,7 @@ defmodule MQTT.Native do
   def connection_send(_connection, _commands, _again, _alone), do: :erlang.nif_error(:not_loaded)
   def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_check_time(_connection), do: :erlang.nif_error(:not_loaded)
+  def connection_settle(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_close(_connection, _linger), do: :erlang.nif_error(:not_loaded)
   def connection_addresses(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_queue(_connection), do: :erlang.nif_error(:not_loaded)

@@ -283,7 +283,15 @@ defmodule MQTT.Server.Connection do
   # The will that was to be published for the handler.
   defp publish_will(%{will: nil} = s), do: s
 
-  defp publish_will(s), do: %{s | state: Will.publish(s.will, s.module, s.state)}
+  # Behind what the client has published.
+  defp publish_will(s) do
+    settle(s.connection)
+    %{s | state: Will.publish(s.will, s.module, s.state)}
+  end
+
+  defp settle(connection) do
+    with :more <- Native.connection_settle(connection), do: settle(connection)
+  end
 
   defp forget_will(%{will: nil} = s), do: s
 

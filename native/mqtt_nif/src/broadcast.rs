@@ -138,11 +138,6 @@ impl<'a> Sender<'a> {
         self.cost >= MAX_COST
     }
 
-    /// What was done since it began, or went on.
-    pub(crate) fn cost(&self) -> usize {
-        self.cost
-    }
-
     /// Counts something else that a call did.
     pub(crate) fn charge(&mut self, cost: usize) {
         self.cost += cost;
@@ -160,8 +155,9 @@ impl<'a> Sender<'a> {
         consume_timeslice(self.env, self.cost);
     }
 
-    /// Writes what was corked if it is for few connections, for which a call had all there is. Otherwise has it written.
-    pub(crate) fn finish_batch(mut self) {
+    /// Writes what was corked if it is for few connections, for which a call had all there is. Otherwise has it written. Gives what was done since it
+    /// began, or went on.
+    pub(crate) fn finish_batch(mut self) -> usize {
         if self.corked.len() > FEW {
             writers::give(self.env, &self.corked, false);
         } else {
@@ -171,6 +167,7 @@ impl<'a> Sender<'a> {
             }
         }
         consume_timeslice(self.env, self.cost);
+        self.cost
     }
 
     /// Sends a message to a connection, or puts it into its session, or says why not. It may be one that came through a group

@@ -252,8 +252,12 @@ fn count_dropped(output: &mut Output, peer: &Peer<'_>, before: usize) {
 }
 
 /// Sends what waits in the session, as far as the client lets it and takes it at once. Says whether
-/// there is more than one call may do.
-pub(crate) fn pump(env: Env<'_>, connection: &Arc<Connection>, peer: &mut Peer<'_>) -> bool {
+/// there is more than one call may do, and how many bytes were written.
+pub(crate) fn pump(
+    env: Env<'_>,
+    connection: &Arc<Connection>,
+    peer: &mut Peer<'_>,
+) -> (bool, usize) {
     let dropped_before = peer.session.dropped();
     let mut cork = Cork::new();
     let more = loop {
@@ -271,7 +275,7 @@ pub(crate) fn pump(env: Env<'_>, connection: &Arc<Connection>, peer: &mut Peer<'
     };
     consume_timeslice(env, cork.written);
     count_dropped(&mut connection.output(), peer, dropped_before);
-    more
+    (more, cork.written)
 }
 
 fn encode<'a>(

@@ -291,7 +291,7 @@ fn connection_send<'a>(
     let mut peer = Peer { connection: state, session: &mut session };
     let outcome = match commands::run(connection, &mut peer, answers, commands, again, alone) {
         Outcome::Done
-            if peer.session.is_waiting() && commands::pump(env, connection, &mut peer) =>
+            if peer.session.is_waiting() && commands::pump(env, connection, &mut peer).0 =>
         {
             (atoms::more(), Term::list_new_empty(env)).encode(env)
         }
@@ -384,6 +384,12 @@ fn connection_check_time<'a>(env: Env<'a>, handle: Handle<'a>) -> Term<'a> {
         return if blocked { BLOCKED_CHECK.encode(env) } else { atoms::unread().encode(env) };
     }
     close(reason).encode(env)
+}
+
+/// Delivers some of what the client has published and is still on its way, and says `:more` while there is any.
+#[rustler::nif]
+fn connection_settle(env: Env<'_>, handle: Handle<'_>) -> Atom {
+    if handle.connection().deliver(env) { atoms::more() } else { atoms::ok() }
 }
 
 /// Ends the connection; with `linger` the peer gets a moment to read what was sent last. Before, each call delivers some of what the

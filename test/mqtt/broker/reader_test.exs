@@ -10,19 +10,42 @@ defmodule MQTT.Broker.ReaderTest do
   @ping <<0xC0, 0>>
   @pong <<0xD0, 0>>
 
+  # Publishes with a reference, and tells what becomes of that.
+  defmodule Referring do
+    use MQTT.Server
+
+    @impl true
+    def init({test, router}, _params) do
+      send(test, {:pid, self()})
+      {:ok, test, [session: MQTT.Session.new(), router: router]}
+    end
+
+    @impl true
+    def handle_info({:publish, ref}, test),
+      do: {:ok, test, {:publish, "t", "x", %{qos: 1, ref: ref}}}
+
+    @impl true
+    def handle_delivered(ref, result, test) do
+      send(test, {:delivered, ref, result})
+      {:ok, test}
+    end
+  end
+
   # A client that is read for, and the process of its connection, which tells of its messages.
   defp calm(name, port, client_id \\ "client") do
     client = V5.connected(port, client_id)
-    {client, calm_down(client, name, client_id)}
+    {client, calm_down(client, Broker.info(name, client_id).session.connection)}
   end
 
-  defp calm_down(client, name, client_id \\ "client") do
-    pid = Broker.info(name, client_id).session.connection
+  defp calm_down(client, pid) do
     :erlang.trace(pid, true, [:receive])
 
+    # One may be read with what woke it before.
     eventually(fn ->
-      ping(client)
-      not woken?(pid)
+      Enum.all?(1..3, fn _ ->
+        ping(client)
+        not woken?(pid)
+      end)
     end)
 
     pid
@@ -59,7 +82,7 @@ defmodule MQTT.Broker.ReaderTest do
     {name, port} = broker()
     {subscriber, reader} = calm(name, port, "subscriber")
     V5.subscribed(subscriber, [{"#", 2}])
-    _ = calm_down(subscriber, name, "subscriber")
+    _ = calm_down(subscriber, reader)
     {publisher, writer} = calm(name, port, "publisher")
 
     for qos <- 0..2, n <- 1..10 do
@@ -100,7 +123,7 @@ defmodule MQTT.Broker.ReaderTest do
     assert woken?(pid)
 
     # And then it is read for again.
-    _ = calm_down(client, name)
+    _ = calm_down(client, pid)
     send_bytes(client, V5.publish("a", "3"))
     assert recv(client) == V5.publish("a", "3")
     refute woken?(pid)
@@ -163,7 +186,7 @@ defmodule MQTT.Broker.ReaderTest do
     client = open(port)
     send_bytes(client, V5.connect(0x02, ["client"], "", 1))
     assert {:connack, 0, 0, _} = V5.recv_packet(client)
-    pid = calm_down(client, name)
+    pid = calm_down(client, Broker.info(name, "client").session.connection)
     monitor = monitor(pid)
     assert_receive {:DOWN, ^monitor, _, _, {:shutdown, :keep_alive_timeout}}, 5_000
   end
@@ -185,13 +208,13 @@ defmodule MQTT.Broker.ReaderTest do
     ping(client)
     assert woken?(pid)
 
-    _ = calm_down(client, name)
+    _ = calm_down(client, pid)
     send_bytes(client, V5.publish("nobody", String.duplicate("x", 20_000)))
     ping(client)
     assert woken?(pid)
 
     subscribers = for n <- 1..100, do: V4.subscribed(V4.connected(port, "#{n}"), [{"all", 0}])
-    _ = calm_down(client, name)
+    _ = calm_down(client, pid)
     send_bytes(client, V5.publish("all", "x"))
     for subscriber <- subscribers, do: assert(recv(subscriber) == V4.publish("all", "x"))
     eventually(fn -> woken?(pid) end)
@@ -203,7 +226,7 @@ defmodule MQTT.Broker.ReaderTest do
     send_bytes(client, V5.connect(0x02, ["client"]))
     assert {:connack, 0, 0, _} = V5.recv_packet(client)
     V5.subscribed(client, [{"a", 0}])
-    pid = calm_down(client, name)
+    pid = calm_down(client, Broker.info(name, "client").session.connection)
     packet = &V5.publish("a", <<&1::32, 0::size(4_000)-unit(8)>>)
 
     # Small enough at once to wake nobody, until the kernel takes no more.
@@ -220,6 +243,25 @@ defmodule MQTT.Broker.ReaderTest do
     for n <- 1..1_500, do: assert(recv(client) == packet.(n))
     Task.await(sender)
     ping(client)
+  end
+
+  test "what has become of a message is told, also where it comes with what ends the connection" do
+    handler = {Referring, {self(), MQTT.Router.new()}}
+    listener = start_supervised!({MQTT.Listener, ip: {127, 0, 0, 1}, port: 0, handler: handler})
+    client = V4.connected(MQTT.Listener.info(listener).port, "client")
+    assert_receive {:pid, pid}
+    monitor = monitor(pid)
+
+    for {ref, behind} <- [{1, ""}, {2, <<0x36, 0>>}] do
+      _ = calm_down(client, pid)
+      send(pid, {:publish, ref})
+      assert {0x32, "t", id, "x"} = V4.recv_publish(client)
+      _ = calm_down(client, pid)
+      send_bytes(client, [<<0x40, 2, id::16>>, behind])
+      assert_receive {:delivered, ^ref, :ok}
+    end
+
+    assert_receive {:DOWN, ^monitor, _, _, {:shutdown, {:protocol_error, _}}}
   end
 
   test "messages keep their order, whoever reads them" do

@@ -27,6 +27,7 @@ impl InputSide {
     ) -> io::Result<Next> {
         let Some(socket) = &self.socket else { return Ok(Next::Wait) };
         let owner = batch.env().pid();
+        let was_told = self.calm == 0;
         if batch.size() >= MUCH || batch.work >= MUCH_WORK || self.input.is_large() {
             self.calm = 0;
         } else if batch.was_for_nobody() && self.route.is_some() {
@@ -43,7 +44,8 @@ impl InputSide {
                     self.calm = 0;
                 }
             }
-            Some(_) => self.go_back(connection, owner),
+            Some(_) if was_told || self.calm == 0 => self.go_back(connection, owner),
+            Some(_) => {}
         }
         Ok(if connection.readiness().wait() { Next::Wait } else { Next::More })
     }
@@ -64,10 +66,9 @@ impl InputSide {
         self.read_some(batch)
     }
 
-    /// The owner is the one to be told again, if there was more than a read, or something for it.
+    /// The owner is the one to be told again.
     pub(super) fn go_back(&mut self, connection: &Arc<Connection>, owner: LocalPid) {
         if let (Some(Watch::Reader(place)), Some(socket)) = (self.watch, &self.socket)
-            && self.calm == 0
             && let Ok(ticket) = poller::watch(connection, socket, owner)
         {
             reader::forget(place, socket);
@@ -111,7 +112,10 @@ impl Connection {
         let mut batch = Batch::without_owner(env, clock::now());
         let read = |side: &mut InputSide, batch: &mut Batch<'_>| {
             waits = side.is_at(place) && self.readiness.ready(ended);
-            if waits { side.read_for_owner(self, batch) } else { Err(Next::Wait) }
+            if !waits {
+                return Err(Next::Wait);
+            }
+            side.read_for_owner(self, batch).inspect_err(|_| side.calm = 0)
         };
         let next = receive(self, &mut batch, read, |side, next, batch| match next {
             Next::Wait if !batch.is_left() && batch.work < MUCH_WORK && self.readiness.wait() => {

@@ -74,10 +74,13 @@ pub(super) fn receive<'a>(
             sender.restart();
             answers.append(&mut routing.deliver(&mut sender));
         }
-        batch.work = sender.cost();
-        sender.finish_batch();
+        batch.work += sender.finish_batch();
         drop(delivering);
-        let Ok(again) = connection.input.lock() else { return panicked() };
+        let Ok(again) = connection.input.lock() else {
+            connection.fail();
+            orphans::adopt(routing, slot);
+            return panicked();
+        };
         input = again;
         input.delivering = false;
         if !routing.is_empty() {
@@ -124,6 +127,9 @@ impl InputSide {
         if !self.routing.is_empty() || self.delivering {
             return Ok(Next::More);
         }
+        if let Some(reason) = self.verdict.take() {
+            return Ok(Next::Close(reason));
+        }
         if let Some(next) = blocked(&mut connection.output()) {
             return Err(next);
         }
@@ -160,9 +166,6 @@ impl InputSide {
         batch: &mut Batch<'a>,
         read: impl FnOnce(&mut Input, &mut Peer<'_>, Option<&Socket>, &mut Batch<'a>) -> Next,
     ) -> Result<Next, Next> {
-        if let Some(reason) = self.verdict.take() {
-            return Err(Next::Close(reason));
-        }
         let Some(mut session) = self.session.access() else {
             return Err(close(atoms::session_taken_over()));
         };
@@ -229,7 +232,12 @@ fn follow_up(
         connection.output().write(connection, &mut [IoSlice::new(answers)]);
         *answers = Vec::new();
     }
-    let more = peer.session.is_waiting() && commands::pump(batch.env(), connection, peer);
+    let mut more = false;
+    if peer.session.is_waiting() {
+        let written;
+        (more, written) = commands::pump(batch.env(), connection, peer);
+        batch.work += written;
+    }
     batch.deliveries(peer.session);
     if more && matches!(next, Next::Wait) { Next::More } else { next }
 }
