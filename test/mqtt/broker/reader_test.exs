@@ -245,6 +245,27 @@ defmodule MQTT.Broker.ReaderTest do
     ping(client)
   end
 
+  test "a will comes behind a message to many that is still on its way" do
+    {name, port} = broker()
+    # More than a call reaches.
+    subscribers = for n <- 1..700, do: V4.subscribed(V4.connected(port, "#{n}"), [{"+", 0}])
+    client = V5.connected(port, "client", 0x06, [V5.will("will", "gone")])
+    pid = calm_down(client, Broker.info(name, "client").session.connection)
+
+    :ok = :sys.suspend(pid)
+    assert Broker.disconnect(name, "client")
+    assert woken?(pid)
+    send_bytes(client, V5.publish("all", "x"))
+    # Some of them have it by now.
+    eventually(fn -> woken?(pid) end)
+    :ok = :sys.resume(pid)
+
+    for subscriber <- subscribers do
+      assert recv(subscriber) == V4.publish("all", "x")
+      assert recv(subscriber) == V4.publish("will", "gone")
+    end
+  end
+
   test "what has become of a message is told, also where it comes with what ends the connection" do
     handler = {Referring, {self(), MQTT.Router.new()}}
     listener = start_supervised!({MQTT.Listener, ip: {127, 0, 0, 1}, port: 0, handler: handler})
