@@ -46,6 +46,7 @@ mod routing;
 mod runtime;
 mod session;
 mod socket;
+mod spin;
 mod terms;
 mod watching;
 mod writers;

@@ -9,6 +9,7 @@
 
 use crate::connection::Connection;
 use crate::socket::Socket;
+use crate::spin::Spin;
 use crate::watching::{Ticket, Watched};
 use crate::{atoms, terms};
 use once_cell::sync::OnceCell;
@@ -23,16 +24,11 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// `ERL_NIF_SELECT_CUSTOM_MSG`, which rustler does not name.
 const SELECT_CUSTOM_MESSAGE: c_int = 1 << 4;
 /// What telling an owner takes, compared with bytes that are decoded.
 const COST: usize = 128;
-/// For so long the process asks again before it sleeps, if that has been worth it: about what waking up takes. Otherwise it
-/// tries once in a while.
-const SPIN: Duration = Duration::from_micros(30);
-const MAX_SKIPS: u32 = 64;
 
 static POLLER: OnceCell<Poller> = OnceCell::new();
 
@@ -94,45 +90,10 @@ pub(crate) fn forget(ticket: Ticket, socket: &Socket) {
 struct Turn {
     owners: Vec<LocalPid>,
     spin: Spin,
-}
-
-/// Whether to ask again although there was nothing.
-#[derive(Default)]
-struct Spin {
     /// Whether the BEAM has told of something that nobody has looked for. If it is gone, the set is given back to the BEAM only when others had
     /// their turn: on OTP 28 the BEAM moves a descriptor between its own sets that is asked for in vain again and again, which takes it a while
     /// with many sockets behind it.
     told: bool,
-    since: Option<Instant>,
-    /// So often it is not tried now, and the next time that it is in vain.
-    skip: u32,
-    skips: u32,
-}
-
-impl Spin {
-    fn has_found(&mut self) {
-        self.told = false;
-        if self.since.take().is_some() {
-            self.skips /= 2;
-        }
-    }
-
-    fn goes_on(&mut self) -> bool {
-        if std::mem::take(&mut self.told) {
-            return true;
-        }
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
-        }
-        if self.since.get_or_insert_with(Instant::now).elapsed() < SPIN {
-            return true;
-        }
-        self.since = None;
-        self.skips = (self.skips * 2).clamp(1, MAX_SKIPS);
-        self.skip = self.skips;
-        false
-    }
 }
 
 /// Tells the owners of connections that have something to read. Gives `:more` if the caller, which has become the process to
@@ -141,22 +102,23 @@ impl Spin {
 fn poller_poll(env: Env<'_>) -> Atom {
     let Ok(poller) = poller() else { return atoms::error() };
     let mut turn = poller.turn.lock().unwrap_or_else(PoisonError::into_inner);
-    let Turn { owners, spin } = &mut *turn;
+    let Turn { owners, spin, told } = &mut *turn;
     let found = poller.watched.find(false, |found| {
         if found.connection.readiness().ready(found.ended) {
             owners.push(found.owner);
         }
     });
     if found == 0 {
-        return if spin.goes_on() {
+        return if std::mem::take(told) || spin.goes_on() {
             atoms::more()
         } else if poller.select(env) {
-            spin.told = true;
+            *told = true;
             atoms::wait()
         } else {
             atoms::error()
         };
     }
+    *told = false;
     spin.has_found();
     terms::consume_timeslice(env, COST * owners.len());
     for owner in owners.drain(..) {

@@ -12,6 +12,7 @@
 use crate::atoms;
 use crate::connection::Connection;
 use crate::socket::Socket;
+use crate::spin::Spin;
 use crate::watching::{AT_ONCE, Found, Ticket, Watched};
 use crate::writers;
 use once_cell::sync::OnceCell;
@@ -71,11 +72,21 @@ struct Waiting {
 fn read(number: usize, watched: &Watched) -> ! {
     let mut env = OwnedEnv::new();
     let mut found = Vec::with_capacity(AT_ONCE);
+    // Behind a single connection it is asked again for a moment: it may be the only one, which waits for each answer. Where there are many,
+    // sleeping leaves the processor to them.
+    let mut alone = false;
+    let mut spin = Spin::default();
     loop {
-        watched.find(true, |Found { connection, owner, ticket, ended }| {
+        let count = watched.find(!alone, |Found { connection, owner, ticket, ended }| {
             let connection = connection.clone();
             found.push(Waiting { connection, owner, place: (number, ticket), ended });
         });
+        if count == 0 {
+            alone = alone && spin.goes_on();
+            continue;
+        }
+        spin.has_found();
+        alone = count == 1;
         for waiting in found.drain(OWN.min(found.len())..) {
             let ready = |waiting: &Waiting, _: Env<'_>| {
                 waiting.connection.ready(waiting.place, waiting.ended)

@@ -245,24 +245,42 @@ defmodule MQTT.Broker.ReaderTest do
     ping(client)
   end
 
-  test "a will comes behind a message to many that is still on its way" do
-    {name, port} = broker()
-    # More than a call reaches.
-    subscribers = for n <- 1..700, do: V4.subscribed(V4.connected(port, "#{n}"), [{"+", 0}])
-    client = V5.connected(port, "client", 0x06, [V5.will("will", "gone")])
-    pid = calm_down(client, Broker.info(name, "client").session.connection)
+  describe "a message to more than a call reaches" do
+    setup do
+      {name, port} = broker()
+      subscribers = for n <- 1..700, do: V4.subscribed(V4.connected(port, "#{n}"), [{"+", 0}])
+      client = V5.connected(port, "client", 0x06, [V5.will("will", "gone")])
+      pid = calm_down(client, Broker.info(name, "client").session.connection)
+      # So that some of them have it, and the rest is left to the process.
+      :ok = :sys.suspend(pid)
+      %{name: name, subscribers: subscribers, client: client, pid: pid}
+    end
 
-    :ok = :sys.suspend(pid)
-    assert Broker.disconnect(name, "client")
-    assert woken?(pid)
-    send_bytes(client, V5.publish("all", "x"))
-    # Some of them have it by now.
-    eventually(fn -> woken?(pid) end)
-    :ok = :sys.resume(pid)
+    test "comes before the will of its client",
+         %{name: name, client: client, pid: pid} = context do
+      assert Broker.disconnect(name, "client")
+      assert woken?(pid)
+      send_bytes(client, V5.publish("all", "x"))
+      eventually(fn -> woken?(pid) end)
+      :ok = :sys.resume(pid)
 
-    for subscriber <- subscribers do
-      assert recv(subscriber) == V4.publish("all", "x")
-      assert recv(subscriber) == V4.publish("will", "gone")
+      for subscriber <- context.subscribers do
+        assert recv(subscriber) == V4.publish("all", "x")
+        assert recv(subscriber) == V4.publish("will", "gone")
+      end
+    end
+
+    test "reaches all when the process is killed", %{client: client, pid: pid} = context do
+      assert woken?(pid)
+      send_bytes(client, V5.publish("all", "x"))
+      eventually(fn -> woken?(pid) end)
+      Process.exit(pid, :kill)
+
+      # The will may come before it.
+      for subscriber <- context.subscribers do
+        packets = [recv(subscriber), recv(subscriber)]
+        assert Enum.sort(packets) == [V4.publish("all", "x"), V4.publish("will", "gone")]
+      end
     end
   end
 
