@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //!
-//! A packet's way in: `poller` (who has something to read, of the `watching`), `reader` (which reads it where the owner has nothing to say), `connection` (the calls),
+//! A packet's way in: `poller` (who has something to read, of the `watching`; whether to `spin` before it sleeps), `reader` (which reads it where the owner has nothing to say), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `batch`, `events`. Its way out: `commands`, `output`,
 //! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, and `orphans` where the client's owner was killed, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
