@@ -72,7 +72,7 @@ pub(crate) struct InputSide {
 enum Watch {
     /// The poller, which tells the owner.
     Poller(Ticket),
-    Reader(reader::Place),
+    Reader(reader::Seat),
 }
 
 impl Watch {
@@ -80,7 +80,7 @@ impl Watch {
     fn end(self, socket: &Socket) {
         match self {
             Self::Poller(ticket) => poller::forget(ticket, socket),
-            Self::Reader(place) => reader::forget(place, socket),
+            Self::Reader(seat) => reader::forget(seat, socket),
         }
     }
 }

@@ -33,15 +33,15 @@ static READERS: [OnceCell<Watched>; MAX_READERS] = [const { OnceCell::new() }; M
 /// Which of them is next.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-/// A reader's number, and a connection's place with it.
-pub(crate) type Place = (usize, Ticket);
+/// A reader's number, and a connection's ticket with it.
+pub(crate) type Seat = (usize, Ticket);
 
 /// Has the socket of a connection, whose input is locked, read from now on, by one of the readers.
 pub(crate) fn watch(
     connection: &Arc<Connection>,
     socket: &Socket,
     owner: LocalPid,
-) -> io::Result<Place> {
+) -> io::Result<Seat> {
     let count = (writers::count() / 2).clamp(1, MAX_READERS);
     let number = NEXT.fetch_add(1, Ordering::Relaxed) % count;
     let reader = READERS.get(number).ok_or(io::ErrorKind::NotFound)?;
@@ -55,7 +55,7 @@ pub(crate) fn watch(
 }
 
 /// Ends what [`watch`] began. The socket has to be open still.
-pub(crate) fn forget((number, ticket): Place, socket: &Socket) {
+pub(crate) fn forget((number, ticket): Seat, socket: &Socket) {
     if let Some(watched) = READERS.get(number).and_then(OnceCell::get) {
         watched.remove(ticket, socket);
     }
@@ -65,7 +65,7 @@ pub(crate) fn forget((number, ticket): Place, socket: &Socket) {
 struct Waiting {
     connection: Arc<Connection>,
     owner: LocalPid,
-    place: Place,
+    seat: Seat,
     ended: bool,
 }
 
@@ -79,7 +79,7 @@ fn read(number: usize, watched: &Watched) -> ! {
     loop {
         let count = watched.find(!alone, |Found { connection, owner, ticket, ended }| {
             let connection = connection.clone();
-            found.push(Waiting { connection, owner, place: (number, ticket), ended });
+            found.push(Waiting { connection, owner, seat: (number, ticket), ended });
         });
         if count == 0 {
             alone = alone && spin.goes_on();
@@ -89,13 +89,13 @@ fn read(number: usize, watched: &Watched) -> ! {
         alone = count == 1;
         for waiting in found.drain(OWN.min(found.len())..) {
             let ready = |waiting: &Waiting, _: Env<'_>| {
-                waiting.connection.ready(waiting.place, waiting.ended)
+                waiting.connection.ready(waiting.seat, waiting.ended)
             };
             env.run(|env| see_to(env, waiting, ready));
         }
         for waiting in found.drain(..) {
             let read = |waiting: &Waiting, env: Env<'_>| {
-                waiting.connection.receive_for_owner(env, waiting.place, waiting.ended)
+                waiting.connection.receive_for_owner(env, waiting.seat, waiting.ended)
             };
             env.run(|env| see_to(env, waiting, read));
             // What was sent is copied.

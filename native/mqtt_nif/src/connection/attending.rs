@@ -4,7 +4,7 @@ use super::receiving::receive;
 use super::{Connection, InputSide, Next, Reason, Watch};
 use crate::batch::Batch;
 use crate::broadcast::MAX_COST;
-use crate::reader::Place;
+use crate::reader::Seat;
 use crate::{atoms, clock, poller, reader};
 use rustler::{Env, LocalPid};
 use std::io;
@@ -37,9 +37,9 @@ impl InputSide {
             None => self.watch = Some(Watch::Poller(poller::watch(connection, socket, owner)?)),
             Some(Watch::Poller(ticket)) if self.calm >= CALM => {
                 let asks = self.session.access().is_some_and(|session| session.asks());
-                if !asks && let Ok(place) = reader::watch(connection, socket, owner) {
+                if !asks && let Ok(seat) = reader::watch(connection, socket, owner) {
                     poller::forget(ticket, socket);
-                    self.watch = Some(Watch::Reader(place));
+                    self.watch = Some(Watch::Reader(seat));
                 } else {
                     self.calm = 0;
                 }
@@ -68,17 +68,17 @@ impl InputSide {
 
     /// The owner is the one to be told again.
     pub(super) fn go_back(&mut self, connection: &Arc<Connection>, owner: LocalPid) {
-        if let (Some(Watch::Reader(place)), Some(socket)) = (self.watch, &self.socket)
+        if let (Some(Watch::Reader(seat)), Some(socket)) = (self.watch, &self.socket)
             && let Ok(ticket) = poller::watch(connection, socket, owner)
         {
-            reader::forget(place, socket);
+            reader::forget(seat, socket);
             self.watch = Some(Watch::Poller(ticket));
         }
     }
 
-    /// Whether a reader has the socket at that place.
-    fn is_at(&self, place: Place) -> bool {
-        matches!(self.watch, Some(Watch::Reader(other)) if other == place)
+    /// Whether a reader has the socket at that seat.
+    fn is_at(&self, seat: Seat) -> bool {
+        matches!(self.watch, Some(Watch::Reader(other)) if other == seat)
     }
 }
 
@@ -95,9 +95,9 @@ impl Drop for Delivering<'_> {
 
 impl Connection {
     /// A reader has found something, or the end. Says whether the owner has to be told.
-    pub(crate) fn ready(&self, place: Place, ended: bool) -> bool {
+    pub(crate) fn ready(&self, seat: Seat, ended: bool) -> bool {
         let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        input.is_at(place) && self.readiness.ready(ended)
+        input.is_at(seat) && self.readiness.ready(ended)
     }
 
     /// A reader has found something, or the end, and reads it for the owner. Says whether that has to be told. What it has found before the socket was
@@ -105,13 +105,13 @@ impl Connection {
     pub(crate) fn receive_for_owner(
         self: &Arc<Self>,
         env: Env<'_>,
-        place: Place,
+        seat: Seat,
         ended: bool,
     ) -> bool {
         let mut waits = true;
         let mut batch = Batch::without_owner(env, clock::now());
         let read = |side: &mut InputSide, batch: &mut Batch<'_>| {
-            waits = side.is_at(place) && self.readiness.ready(ended);
+            waits = side.is_at(seat) && self.readiness.ready(ended);
             if !waits {
                 return Err(Next::Wait);
             }
