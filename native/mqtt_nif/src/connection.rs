@@ -25,8 +25,9 @@ use crate::router::message_term;
 use crate::session::{Access, Session};
 use crate::socket::Socket;
 use crate::terms::name;
-use crate::watching::{Readiness, Ticket};
-use crate::{atoms, clock, flusher, orphans, poller, reader, terms};
+use crate::watching::Readiness;
+use crate::{atoms, clock, flusher, orphans, terms};
+use attending::Watch;
 use mqtt_codec::PacketId;
 use mqtt_core as core;
 pub(crate) use next::{Next, Reason, close, panicked};
@@ -65,24 +66,6 @@ pub(crate) struct InputSide {
     /// Why the connection is to be closed, of which the owner is not told yet.
     verdict: Option<Reason>,
     ended: bool,
-}
-
-/// Who is told that there is something to read.
-#[derive(Clone, Copy)]
-enum Watch {
-    /// The poller, which tells the owner.
-    Poller(Ticket),
-    Reader(reader::Seat),
-}
-
-impl Watch {
-    /// Has them forget the socket, which has to be open still.
-    fn end(self, socket: &Socket) {
-        match self {
-            Self::Poller(ticket) => poller::forget(ticket, socket),
-            Self::Reader(seat) => reader::forget(seat, socket),
-        }
-    }
 }
 
 impl InputSide {

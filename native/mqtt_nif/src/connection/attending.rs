@@ -1,10 +1,12 @@
 //! Who has the socket of a connection and is told of what comes: the poller, for the owner, or a reader, which reads without it.
 
 use super::receiving::receive;
-use super::{Connection, InputSide, Next, Reason, Watch};
+use super::{Connection, InputSide, Next, Reason};
 use crate::batch::Batch;
 use crate::broadcast::MAX_COST;
 use crate::reader::Seat;
+use crate::socket::Socket;
+use crate::watching::Ticket;
 use crate::{atoms, clock, poller, reader};
 use rustler::{Env, LocalPid};
 use std::io;
@@ -16,6 +18,24 @@ const CALM: u8 = 2;
 /// Unless that were so many bytes, or it took a part of a call's time to send them to others.
 const MUCH: usize = 8 * 1024;
 const MUCH_WORK: usize = MAX_COST / 8;
+
+/// Who is told that there is something to read.
+#[derive(Clone, Copy)]
+pub(super) enum Watch {
+    /// The poller, which tells the owner.
+    Poller(Ticket),
+    Reader(Seat),
+}
+
+impl Watch {
+    /// Has them forget the socket, which has to be open still.
+    pub(super) fn end(self, socket: &Socket) {
+        match self {
+            Self::Poller(ticket) => poller::forget(ticket, socket),
+            Self::Reader(seat) => reader::forget(seat, socket),
+        }
+    }
+}
 
 impl InputSide {
     /// The owner waits, unless something has come meanwhile. It is not the one to be told where it was called for nothing, until there is more

@@ -1,7 +1,7 @@
 //! The calls that bring what the peer sends: read, decoded, passed on where it goes to others, and answered.
 
-use super::attending::Delivering;
-use super::{Connection, InputSide, Next, Watch, close, panicked};
+use super::attending::{Delivering, Watch};
+use super::{Connection, InputSide, Next, close, panicked};
 use crate::batch::{Batch, Stop};
 use crate::broadcast::Sender;
 use crate::handle::Handle;
