@@ -96,6 +96,26 @@ defmodule MQTT.PollerTest do
     assert_open(client)
   end
 
+  test "a poller that ends while it looks is followed by one that is told" do
+    port = Acceptor.start(transport: :tcp, module: Faulty, args: {self(), nil})
+    client = connect(port)
+
+    for _ <- 1..20 do
+      # A client that waits for each answer has it look again and again.
+      for _ <- 1..20, do: assert_open(client)
+      :ok = Supervisor.terminate_child(MQTT.Supervisor, Poller)
+      {:ok, _} = Supervisor.restart_child(MQTT.Supervisor, Poller)
+    end
+
+    assert_open(client)
+  end
+
+  test "the driver stays" do
+    path = :filename.join(:code.priv_dir(:mqtt), ~c"native")
+    assert :erl_ddll.load(path, ~c"mqtt_nif") == {:error, :permanent}
+    assert :erl_ddll.unload(~c"mqtt_nif") == {:error, :permanent}
+  end
+
   test "connections of another tree go on when the application stops, and when it starts again" do
     # In a virtual machine of its own.
     code = ~S"""

@@ -1,7 +1,7 @@
 defmodule MQTT.Server.Poller do
   @moduledoc false
-  # Tells the processes of connections that there is something to read. While there is, it goes on looking, behind
-  # the processes that wait for the same scheduler.
+  # Has the emulator tell the processes of connections that there is something to read. While a single client waits
+  # for each answer, it looks itself, behind the processes that wait for the same scheduler.
 
   use GenServer
 
@@ -29,31 +29,37 @@ defmodule MQTT.Server.Poller do
   def init(:alone) do
     # So that it does not end with the application whose connection was the first.
     Process.group_leader(self(), Process.whereis(:init))
-    {:ok, nil, 0}
+    init(nil)
   end
 
-  def init(nil), do: {:ok, nil, 0}
+  def init(nil) do
+    # The library is a driver as well, whose port the emulator polls (native/mqtt_nif/src/driver.rs).
+    case :erl_ddll.load(:filename.join(:code.priv_dir(:mqtt), ~c"native"), ~c"mqtt_nif") do
+      # It stays once it has had a port.
+      loaded when loaded in [:ok, {:error, :permanent}] ->
+        {:ok, Port.open({:spawn_driver, ~c"mqtt_nif"}, [])}
 
-  # Nobody has anything to ask it.
+      {:error, reason} ->
+        {:stop, {:no_driver, List.to_string(:erl_ddll.format_error(reason))}}
+    end
+  end
+
+  # Nobody has anything to ask it. Whatever comes while it looks, it goes on.
   @impl true
-  def handle_call(_call, _from, state), do: {:reply, {:error, :not_supported}, state, 0}
+  def handle_call(_call, _from, port), do: {:reply, {:error, :not_supported}, port, 0}
 
   @impl true
-  def handle_cast(_cast, state), do: {:noreply, state, 0}
+  def handle_cast(_cast, port), do: {:noreply, port, 0}
 
   @impl true
-  # The first one follows its start.
-  def handle_info(_timeout_or_readable, state) do
+  def handle_info(_timeout_or_readable, port) do
     case Native.poller_poll() do
       :wait ->
-        {:noreply, state}
+        {:noreply, port}
 
       :more ->
         :erlang.yield()
-        {:noreply, state, 0}
-
-      :error ->
-        {:stop, :no_poll_set, state}
+        {:noreply, port, 0}
     end
   end
 end

@@ -3,11 +3,11 @@
 //!
 //! # Layout
 //!
-//! A packet's way in: `poller` (who has something to read, of the `watching`; whether to `spin` before it sleeps), `reader` (which reads it where the owner has nothing to say), `connection` (the calls),
+//! A packet's way in: `driver` (what the emulator polls) and `poller` (who has something to read, of the `watching`; whether to `spin` before it sleeps), `reader` (which reads it where the owner has nothing to say), `connection` (the calls),
 //! `deciding` (those about the client), `socket`, `input`, `batch`, `events`. Its way out: `commands`, `output`,
 //! `flusher`; from other processes `broadcast`, `writers`. From one client to others: `routing`, `delivery`, and `orphans` where the client's owner was killed, with the calls in `router`; `acl` says who may, and `local` is a process that has subscribed. `session` is what outlives a connection. Before a connection `listener`, `acceptor`,
 //! `greetings` and `gate` let the client in. `packet` and `packet_encode` are the codec for the BEAM.
-//! `terms`, `handle` and `poller` hold what is unsafe about the NIF interface.
+//! `terms`, `handle` and `driver` hold what is unsafe about the interfaces of the emulator.
 
 #![allow(clippy::needless_pass_by_value, reason = "the arguments of a NIF are decoded values")]
 
@@ -22,6 +22,7 @@ mod connection;
 mod counters;
 mod deciding;
 mod delivery;
+mod driver;
 mod events;
 mod flusher;
 mod gate;
@@ -70,7 +71,7 @@ fn counters_read(env: Env<'_>) -> Term<'_> {
 }
 
 fn load(env: Env<'_>, _info: Term<'_>) -> bool {
-    handle::register(env) && poller::register(env)
+    handle::register(env)
 }
 
 rustler::init!("Elixir.MQTT.Native", load = load);

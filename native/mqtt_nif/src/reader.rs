@@ -86,7 +86,7 @@ fn read(number: usize, watched: &Watched) -> ! {
             continue;
         }
         spin.has_found();
-        alone = count == 1;
+        alone = count == 1 && (alone || spin.begins());
         for waiting in found.drain(OWN.min(found.len())..) {
             let ready = |waiting: &Waiting, _: Env<'_>| {
                 waiting.connection.ready(waiting.seat, waiting.ended)

@@ -9,12 +9,21 @@ const MAX_SKIPS: u32 = 64;
 #[derive(Default)]
 pub(crate) struct Spin {
     since: Option<Instant>,
-    /// So often it is not tried now, and the next time that it is in vain.
+    /// So often it is not tried now, and how often behind the last time that it was in vain.
     skip: u32,
     skips: u32,
 }
 
 impl Spin {
+    /// Says whether to ask again and again from now on.
+    pub(crate) fn begins(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        true
+    }
+
     /// There was something.
     pub(crate) fn has_found(&mut self) {
         if self.since.take().is_some() {
@@ -24,10 +33,6 @@ impl Spin {
 
     /// There was nothing. Says whether to ask again at once.
     pub(crate) fn goes_on(&mut self) -> bool {
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
-        }
         if self.since.get_or_insert_with(Instant::now).elapsed() < SPIN {
             return true;
         }
