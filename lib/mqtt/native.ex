@@ -109,7 +109,7 @@ defmodule MQTT.Native do
   def listener_open(_options, _connection_options), do: :erlang.nif_error(:not_loaded)
   def listener_attend(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_serve(_listener), do: :erlang.nif_error(:not_loaded)
-  def listener_announced(_listener), do: :erlang.nif_error(:not_loaded)
+  def listener_accept(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_take(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_suspend(_listener), do: :erlang.nif_error(:not_loaded)
   def listener_resume(_listener), do: :erlang.nif_error(:not_loaded)

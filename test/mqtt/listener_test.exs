@@ -320,6 +320,40 @@ defmodule MQTT.ListenerTest do
     end
   end
 
+  test "clients for whom there are no descriptors wait until there are" do
+    # A virtual machine of its own, with few.
+    code = ~S"""
+    Application.ensure_all_started(:mqtt)
+    defmodule Sink do
+      use MQTT.Server
+      def init(_, _), do: {:ok, nil}
+    end
+
+    {:ok, listener} = MQTT.Listener.start_link(ip: {127, 0, 0, 1}, port: 0, handler: {Sink, []})
+    IO.puts(MQTT.Listener.info(listener).port)
+    IO.read(:eof)
+    """
+
+    ebin = Path.dirname(:code.which(MQTT.Server))
+    command = ~s(ulimit -n 100 && exec "$0" "$@")
+    arguments = ["-c", command, System.find_executable("elixir"), "-pa", "#{ebin}", "-e", code]
+    sh = System.find_executable("sh")
+    server = Port.open({:spawn_executable, sh}, [:binary, line: 80, args: arguments])
+    assert_receive {^server, {:data, {:eol, port}}}, 10_000
+    port = String.to_integer(port)
+    # What one needs is loaded by now.
+    port |> connect() |> close()
+    clients = for _ <- 1..150, do: open(port)
+    for client <- clients, do: send_bytes(client, connect_packet())
+    # As they came.
+    Enum.each(clients, fn client ->
+      assert recv(client) == <<0x20, 2, 0, 0>>
+      close(client)
+    end)
+
+    Port.close(server)
+  end
+
   describe "options" do
     test "wrong ones raise with a sentence that names them" do
       handler = {Faulty, {self(), nil}}

@@ -116,6 +116,39 @@ defmodule MQTT.PollerTest do
     assert :erl_ddll.unload(~c"mqtt_nif") == {:error, :permanent}
   end
 
+  test "a listener of another tree goes on when the application stops, and when it starts again" do
+    # In a virtual machine of its own.
+    code = ~S"""
+    Application.ensure_all_started(:mqtt)
+    defmodule Sink do
+      use MQTT.Server
+      def init(_, _), do: {:ok, nil}
+    end
+
+    {:ok, listener} = MQTT.Listener.start_link(ip: {127, 0, 0, 1}, port: 0, handler: {Sink, []})
+    port = MQTT.Listener.info(listener).port
+
+    come = fn ->
+      {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
+      :ok = :gen_tcp.send(client, <<0x10, 13, 4::16, "MQTT", 4, 2, 0, 0, 1::16, "c">>)
+      {:ok, <<0x20, 2, 0, 0>>} = :gen_tcp.recv(client, 4, 2_000)
+      :gen_tcp.close(client)
+    end
+
+    Logger.configure(level: :none)
+    :ok = Application.stop(:mqtt)
+    for _ <- 1..3, do: come.()
+    {:ok, _} = Application.ensure_all_started(:mqtt)
+    for _ <- 1..3, do: come.()
+    IO.puts("went on")
+    """
+
+    ebin = Path.dirname(:code.which(MQTT.Server))
+
+    assert {"went on\n", 0} =
+             System.cmd("elixir", ["-pa", "#{ebin}", "-e", code], stderr_to_stdout: true)
+  end
+
   test "connections of another tree go on when the application stops, and when it starts again" do
     # In a virtual machine of its own.
     code = ~S"""

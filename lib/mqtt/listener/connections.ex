@@ -1,21 +1,22 @@
 defmodule MQTT.Listener.Connections do
   @moduledoc false
-  # Starts a process for each client that has sent its CONNECT, and is their supervisor: none of them is
+  # Accepts clients, starts a process for each that has sent its CONNECT, and is their supervisor: none of them is
   # started again, so all there is to know of them is who they are, which the links say.
 
   use GenServer
 
   alias MQTT.Native
-  alias MQTT.Server.{Connection, Ending}
+  alias MQTT.Server.{Connection, Ending, Poller}
 
-  # How long to wait when there can be no further process, in milliseconds.
+  # How long to wait when there can be no further descriptor or process, in milliseconds.
   @exhausted 100
 
   @enforce_keys [:parent, :listener, :start, :shutdown_timeout]
-  defstruct @enforce_keys ++ [owed: 0]
+  defstruct @enforce_keys ++ [owed: 0, exhausted: false]
 
   # start: what each process is given.
   # owed: how many there could not be yet. Then a message is on its way that has them tried again.
+  # exhausted: there were no descriptors. Then a message is on its way that has them tried again.
 
   def child_spec(argument) do
     %{
@@ -35,27 +36,48 @@ defmodule MQTT.Listener.Connections do
     Process.flag(:trap_exit, true)
     {module, args} = options.handler
     start = Connection.start_arguments(module, args, options.server)
-    :ok = Native.listener_attend(listener)
+    Poller.ensure_started()
 
-    {:ok,
-     %__MODULE__{
-       parent: parent,
-       listener: listener,
-       start: start,
-       shutdown_timeout: options.shutdown_timeout
-     }}
-  end
+    case Native.listener_attend(listener) do
+      :ok ->
+        {:ok,
+         %__MODULE__{
+           parent: parent,
+           listener: listener,
+           start: start,
+           shutdown_timeout: options.shutdown_timeout
+         }}
 
-  @impl true
-  def handle_info({:"$mqtt", :accepted}, s) do
-    case {Native.listener_announced(s.listener), s} do
-      {count, %{owed: 0}} -> {:noreply, start(count, s)}
-      {count, %{owed: owed}} -> {:noreply, %{s | owed: owed + count}}
+      {:error, reason} ->
+        {:stop, {:listen, reason}}
     end
   end
 
+  @impl true
+  def handle_info({:"$mqtt", what}, s) when what in [:readable, :accepted],
+    do: {:noreply, accept(s)}
+
+  def handle_info(:accept, s), do: {:noreply, accept(%{s | exhausted: false})}
   def handle_info(:start, s), do: {:noreply, start(s.owed, s)}
   def handle_info(_message_or_exit, s), do: {:noreply, s}
+
+  defp accept(s) do
+    {count, next} = Native.listener_accept(s.listener)
+    s = again(next, s)
+    if s.owed == 0, do: start(count, s), else: %{s | owed: s.owed + count}
+  end
+
+  defp again(:more, s) do
+    send(self(), {:"$mqtt", :readable})
+    s
+  end
+
+  defp again(:exhausted, %{exhausted: false} = s) do
+    _ = Process.send_after(self(), :accept, @exhausted)
+    %{s | exhausted: true}
+  end
+
+  defp again(_wait, s), do: s
 
   defp start(0, s), do: %{s | owed: 0}
 

@@ -1,41 +1,94 @@
-//! Accepting on tokio: the limits first, then waiting for a complete CONNECT, and only then a
-//! process. Garbage, port scans and slow clients never cost one.
+//! Accepting, by the process that starts those of the clients: the limits first, then the CONNECT, and only then a
+//! process. For a CONNECT that has not come whole a task of tokio waits. Garbage, port scans and slow clients never cost a process.
 
 use crate::clock;
 use crate::connection::Connection;
+use crate::counters::LISTENERS;
 use crate::flusher::{self, Polled};
 use crate::listener::{Greeted, Shared};
+use crate::poller::{self, Whose};
 use crate::socket::Socket;
+use crate::watching::{Readiness, Ticket};
 use mqtt_core::{self as core, Event, Received};
 use rustix::net::SocketFlags;
+use rustler::LocalPid;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::task::consume_budget;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-/// How long to wait when there are no descriptors or no memory for another connection.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// So many clients are accepted a call, and what one of them takes, compared with bytes that are decoded.
+const AT_ONCE: usize = 16;
+pub(crate) const COST: usize = 4 * 1024;
 
-/// Accepts until it is cancelled, which closes the listening socket.
-pub(crate) async fn accept(shared: Arc<Shared>, listener: AsyncFd<OwnedFd>) {
-    while let Ok(mut ready) = listener.readable().await {
-        match accept_one(listener.get_ref()) {
-            Ok((fd, peer)) => enter(&shared, fd, peer),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => ready.clear_ready(),
-                // The client was gone before it was accepted.
-                io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
-                _ => sleep(EXHAUSTED).await,
-            },
+/// A socket that listens.
+pub(crate) struct Listening {
+    socket: OwnedFd,
+    readiness: Arc<Readiness>,
+    /// While somebody is told of clients.
+    ticket: Option<Ticket>,
+}
+
+/// What who accepts does next.
+pub(crate) enum Next {
+    /// It is told when there are clients.
+    Wait,
+    /// There may be more.
+    More,
+    /// There are no descriptors or no memory for another connection.
+    Exhausted,
+}
+
+impl Listening {
+    pub(crate) fn new(socket: TcpListener) -> Self {
+        LISTENERS.add(1);
+        Self { socket: socket.into(), readiness: Arc::default(), ticket: None }
+    }
+
+    /// Has `server` told of clients from now on, instead of who was before. It has to look once without having been told.
+    pub(crate) fn tell(&mut self, server: LocalPid) -> io::Result<()> {
+        self.forget();
+        let whose = Whose::Listener(self.readiness.clone());
+        self.ticket = Some(poller::watch(whose, &self.socket, server)?);
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            poller::forget(ticket, &self.socket);
         }
-        // Those who wait for a CONNECT have their turn.
-        consume_budget().await;
+    }
+
+    /// Accepts some. Says how many.
+    pub(crate) fn accept(&self, shared: &Arc<Shared>) -> (usize, Next) {
+        self.readiness.look();
+        for accepted in 0..AT_ONCE {
+            match accept_one(&self.socket) {
+                Ok((fd, peer)) => enter(shared, fd, peer),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock if self.readiness.wait() => {
+                        return (accepted, Next::Wait);
+                    }
+                    // There was none, or one that was gone before it was accepted.
+                    io::ErrorKind::WouldBlock
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::Interrupted => {}
+                    _ => return (accepted, Next::Exhausted),
+                },
+            }
+        }
+        (AT_ONCE, Next::More)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.forget();
+        LISTENERS.subtract(1);
     }
 }
 
@@ -58,7 +111,11 @@ fn enter(shared: &Arc<Shared>, fd: OwnedFd, peer: SocketAddr) {
     // Under load most have sent their CONNECT by now, and cost no task.
     match greeting.read() {
         Progress::Part | Progress::Nothing => shared.greetings.start(greeting.wait()),
-        Progress::Done(outcome) => greeting.finish(outcome),
+        Progress::Done(outcome) => {
+            if let Some(greeted) = greeting.finish(outcome) {
+                shared.push(greeted);
+            }
+        }
     }
 }
 
@@ -114,8 +171,11 @@ impl Greeting {
         let patience = self.shared.options.core().connect_timeout;
         let patience = patience.map_or(Duration::MAX, Duration::from_millis);
         let outcome = timeout(patience, self.await_connect()).await;
+        let shared = self.shared.clone();
         // tokio has let go of the socket.
-        self.finish(outcome.unwrap_or(Outcome::Gone));
+        if let Some(greeted) = self.finish(outcome.unwrap_or(Outcome::Gone)) {
+            shared.announce(greeted);
+        }
     }
 
     async fn await_connect(&mut self) -> Outcome {
@@ -132,14 +192,14 @@ impl Greeting {
         }
     }
 
-    /// Hands the connection over, or closes it.
-    fn finish(self, outcome: Outcome) {
+    /// The connection, or it is closed.
+    fn finish(self, outcome: Outcome) -> Option<Greeted> {
         let Self { shared, socket, peer, received } = self;
         if let Outcome::Connect = outcome {
             let options = &shared.options;
             let state = core::Connection::new(options.core(), clock::now());
             let connection = Connection::new(options, state, Some(socket), received);
-            return shared.ready(Greeted { connection, peer });
+            return Some(Greeted { connection, peer });
         }
         shared.counters.unconnected.fetch_add(1, Ordering::Relaxed);
         match outcome {
@@ -149,5 +209,6 @@ impl Greeting {
             }
             _ => socket.end_before_close(),
         }
+        None
     }
 }

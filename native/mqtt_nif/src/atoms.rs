@@ -47,6 +47,7 @@ rustler::atoms! {
     unread,
     wait,
     more,
+    exhausted,
     blocked,
     decide,
     close,
@@ -145,6 +146,7 @@ rustler::atoms! {
     // counters
     connections,
     descriptors,
+    listeners,
     queued_bytes,
     flushers,
     dropped_messages,

@@ -11,7 +11,7 @@ use crate::runtime;
 use crate::socket::Socket;
 use rustler::{Atom, Encoder, LocalPid, OwnedEnv};
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -42,12 +42,6 @@ impl Polled {
         unsafe { AsyncFd::register_with_interest(Self(socket.clone()), interest) }
             .map_err(Into::into)
     }
-}
-
-/// A descriptor that tokio polls until it is closed.
-pub(crate) fn poll_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is always the one that it owns.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Counts a task while it lives.

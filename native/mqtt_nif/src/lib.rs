@@ -63,6 +63,7 @@ fn counters_read(env: Env<'_>) -> Term<'_> {
         &[
             (atoms::connections(), counters::CONNECTIONS.get().encode(env)),
             (atoms::descriptors(), counters::DESCRIPTORS.get().encode(env)),
+            (atoms::listeners(), counters::LISTENERS.get().encode(env)),
             (atoms::queued_bytes(), counters::QUEUED_BYTES.get().encode(env)),
             (atoms::flushers(), counters::FLUSHERS.get().encode(env)),
             (atoms::dropped_messages(), counters::DROPPED_MESSAGES.get().encode(env)),

@@ -1,11 +1,12 @@
 //! A listening socket, and the calls of the processes that own and serve it.
 //!
 //! It belongs to the listener's supervisor, so that it outlives a crash of the process that serves
-//! it. tokio accepts; connections that have sent their CONNECT wait in a queue, and the server is told
-//! once that there are some. Each connection process takes its own from there, so that no other
-//! process ever refers to it.
+//! it. That one, the server, is told that there are clients, and accepts. Connections that have sent their CONNECT wait in a queue, from
+//! where each process takes its own, so that no other process ever refers to it.
+//!
+//! The lock `state` is held while clients are accepted, and comes before all others.
 
-use crate::acceptor;
+use crate::acceptor::{COST, Listening, Next};
 use crate::connection::{self, Connection};
 use crate::gate::Gate;
 use crate::greetings::Greetings;
@@ -14,17 +15,16 @@ use crate::os::{address, posix};
 use crate::socket::Socket;
 use crate::{atoms, flusher, runtime, terms};
 use rustix::net::sockopt;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustler::{
     Atom, Encoder, Env, Error, LocalPid, Monitor, NifMap, NifResult, Resource, ResourceArc, Term,
 };
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::task::JoinHandle;
 
 /// Connections that come in while nobody accepts.
 const BACKLOG: i32 = 1024;
@@ -76,21 +76,30 @@ struct Queue {
 }
 
 impl Shared {
-    /// A client has sent its CONNECT.
-    pub(crate) fn ready(&self, greeted: Greeted) {
-        greeted.connection.output().count_at(self.counters.dropped_messages.clone());
-        let server = {
-            let mut queue = self.queue();
-            if queue.closed {
-                return;
-            }
-            queue.connections.push_back(greeted);
-            queue.unannounced += 1;
-            queue.server.filter(|_| queue.unannounced == 1)
-        };
-        if let Some(server) = server {
+    /// A client has sent its CONNECT, and waits for a process.
+    pub(crate) fn push(&self, greeted: Greeted) {
+        let _ = self.enqueue(greeted);
+    }
+
+    /// The same of one that was accepted before. The server is told.
+    pub(crate) fn announce(&self, greeted: Greeted) {
+        if let Some(server) = self.enqueue(greeted) {
             flusher::tell(server, atoms::accepted());
         }
+    }
+
+    /// Gives who has to be told, if nobody was.
+    fn enqueue(&self, greeted: Greeted) -> Option<LocalPid> {
+        greeted.connection.output().count_at(self.counters.dropped_messages.clone());
+        let mut queue = self.queue();
+        if queue.closed {
+            // The last of a connection is not dropped under the lock.
+            drop(queue);
+            return None;
+        }
+        queue.connections.push_back(greeted);
+        queue.unannounced += 1;
+        queue.server.filter(|_| queue.unannounced == 1)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -107,22 +116,8 @@ pub(crate) struct Listener {
 #[derive(Default)]
 struct State {
     /// There while clients are accepted.
-    accepting: Option<Accepting>,
+    listening: Option<Listening>,
     suspended: bool,
-}
-
-struct Accepting {
-    task: JoinHandle<()>,
-    /// A duplicate of the listening socket. tokio closes its own some time after the task is
-    /// cancelled, and until then the address would be taken.
-    socket: OwnedFd,
-}
-
-impl Accepting {
-    fn stop(self) {
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
-        self.task.abort();
-    }
 }
 
 #[rustler::resource_impl]
@@ -138,29 +133,22 @@ impl Listener {
     }
 
     /// Listens, if it does not.
-    fn start(&self, state: &mut State) -> io::Result<()> {
-        if state.accepting.is_none() {
-            let socket = bind(self.shared.local, self.shared.ipv6_only)?;
-            state.accepting = Some(self.accept(socket)?);
+    fn start(&self, env: Env<'_>, state: &mut State) -> io::Result<()> {
+        if state.listening.is_none() {
+            let mut listening = Listening::new(bind(self.shared.local, self.shared.ipv6_only)?);
+            let server = self.shared.queue().server;
+            if let Some(server) = server {
+                tell(env, &mut listening, server)?;
+            }
+            state.listening = Some(listening);
         }
         Ok(())
     }
 
-    fn accept(&self, socket: std::net::TcpListener) -> io::Result<Accepting> {
-        let runtime = runtime::get()?;
-        let duplicate = rustix::io::fcntl_dupfd_cloexec(&socket, 0)?;
-        let _context = runtime.enter();
-        let socket = flusher::poll_readable(OwnedFd::from(socket))?;
-        let task = runtime.spawn(acceptor::accept(self.shared.clone(), socket));
-        Ok(Accepting { task, socket: duplicate })
-    }
-
     /// Stops accepting, and lets go of the clients that no process has.
     fn close(&self) {
-        let accepting = self.state().accepting.take();
-        if let Some(accepting) = accepting {
-            accepting.stop();
-        }
+        let listening = self.state().listening.take();
+        drop(listening);
         self.shared.greetings.close();
         let unclaimed = {
             let mut queue = self.shared.queue();
@@ -168,9 +156,19 @@ impl Listener {
             queue.unannounced = 0;
             std::mem::take(&mut queue.connections)
         };
-        // They may be thousands of sockets.
-        let _ = runtime::spawn(async move { drop(unclaimed) });
+        if !unclaimed.is_empty() {
+            // They may be thousands of sockets.
+            let _ = runtime::spawn(async move { drop(unclaimed) });
+        }
     }
+}
+
+/// Has `server` accept, now and when there are clients.
+fn tell(env: Env<'_>, listening: &mut Listening, server: LocalPid) -> io::Result<()> {
+    listening.tell(server)?;
+    // One that has ended is told in vain, and who comes behind it attends.
+    let _ = env.send(&server, (atoms::mqtt(), atoms::readable()));
+    Ok(())
 }
 
 impl Drop for Listener {
@@ -230,23 +228,27 @@ fn open(
         state: Mutex::default(),
     });
     env.monitor(&listener, &env.pid());
-    // Clients wait in the backlog until somebody serves.
-    let accepting = listener.accept(socket)?;
-    listener.state().accepting = Some(accepting);
+    // Clients wait in the backlog until somebody attends.
+    listener.state().listening = Some(Listening::new(socket));
     Ok(listener)
 }
 
-/// Makes the caller the server, which is told `{:"$mqtt", :accepted}` when clients have connected.
+/// Makes the caller the server, which is told `{:"$mqtt", :readable}` when there are clients, and `{:"$mqtt", :accepted}` when one has sent its
+/// CONNECT that was accepted before.
 #[rustler::nif]
-fn listener_attend(env: Env<'_>, listener: &Listener) -> Atom {
-    let mut queue = listener.shared.queue();
-    queue.server = Some(env.pid());
-    // Also those that a former server was told of and may not have seen to.
-    queue.unannounced = queue.connections.len();
-    if queue.unannounced > 0 {
-        let _ = env.send(&env.pid(), (atoms::mqtt(), atoms::accepted()));
+fn listener_attend<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
+    let mut state = listener.state();
+    {
+        let mut queue = listener.shared.queue();
+        queue.server = Some(env.pid());
+        // Also those that a former server has not seen to.
+        queue.unannounced = queue.connections.len();
     }
-    atoms::ok()
+    let told = match &mut state.listening {
+        Some(listening) => tell(env, listening, env.pid()),
+        None => Ok(()),
+    };
+    answer(env, told)
 }
 
 /// A listener that was closed listens again, unless it is suspended.
@@ -255,15 +257,25 @@ fn listener_serve<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
     let mut state = listener.state();
     listener.shared.greetings.open();
     listener.shared.queue().closed = false;
-    let started = if state.suspended { Ok(()) } else { listener.start(&mut state) };
+    let started = if state.suspended { Ok(()) } else { listener.start(env, &mut state) };
     answer(env, started)
 }
 
-/// How many connections have come that the server has not been told of; it starts a process for
-/// each.
+/// Accepts some clients. Gives how many connections have come that the server has not been told of, for each of which it starts
+/// a process, and what is next: `:wait`, `:more`, or `:exhausted`, which is to wait for a while and then to call again.
 #[rustler::nif]
-fn listener_announced(listener: &Listener) -> usize {
-    std::mem::take(&mut listener.shared.queue().unannounced)
+fn listener_accept(env: Env<'_>, listener: &Listener) -> (usize, Atom) {
+    let state = listener.state();
+    let next = state.listening.as_ref().map(|listening| listening.accept(&listener.shared));
+    drop(state);
+    let (accepted, next) = next.unwrap_or((0, Next::Wait));
+    terms::consume_timeslice(env, COST * accepted);
+    let next = match next {
+        Next::Wait => atoms::wait(),
+        Next::More => atoms::more(),
+        Next::Exhausted => atoms::exhausted(),
+    };
+    (std::mem::take(&mut listener.shared.queue().unannounced), next)
 }
 
 /// `{:ok, connection, {peer, local}}`: the one that waits longest, now the caller's; `{:error, :closed}` if
@@ -289,9 +301,7 @@ fn listener_take<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
 fn listener_suspend(listener: &Listener) -> Atom {
     let mut state = listener.state();
     state.suspended = true;
-    if let Some(accepting) = state.accepting.take() {
-        accepting.stop();
-    }
+    state.listening = None;
     atoms::ok()
 }
 
@@ -299,7 +309,7 @@ fn listener_suspend(listener: &Listener) -> Atom {
 #[rustler::nif]
 fn listener_resume<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
     let mut state = listener.state();
-    let started = listener.start(&mut state);
+    let started = listener.start(env, &mut state);
     if started.is_ok() {
         state.suspended = false;
     }

@@ -1,21 +1,20 @@
 //! Who is told that there is something to read.
 //!
-//! The sockets of connections are in one [set](Watched). The BEAM polls a descriptor for it, the [door](Poller::door), and a scheduler
+//! The sockets of connections and listeners are in one [set](Watched). The BEAM polls a descriptor for it, the [door](Poller::door), and a scheduler
 //! tells their owners (`driver.rs`). Where a single client waits for each answer, nobody sleeps between its messages: a process, `MQTT.Server.Poller`, asks
 //! the set again and again, with the door shut, until it has asked in vain for a moment.
 //!
 //! One at a time asks, under the lock `turn`; any process may watch and be forgotten.
 
 use crate::connection::Connection;
-use crate::socket::Socket;
 use crate::spin::Spin;
-use crate::watching::{Ticket, Watched};
+use crate::watching::{Readiness, Ticket, Watched};
 use crate::{atoms, terms};
 use once_cell::sync::OnceCell;
 use rustix::event::epoll;
 use rustler::{Atom, Env, LocalPid};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What telling an owner takes, compared with bytes that are decoded.
@@ -24,10 +23,25 @@ const COST: usize = 128;
 static POLLER: OnceCell<Poller> = OnceCell::new();
 
 struct Poller {
-    watched: Watched,
+    watched: Watched<Whose>,
     /// A set that has nothing but the other in it, and not always that.
     door: OwnedFd,
     turn: Mutex<Turn>,
+}
+
+/// Whose socket it is.
+pub(crate) enum Whose {
+    Connection(Arc<Connection>),
+    Listener(Arc<Readiness>),
+}
+
+impl Whose {
+    fn readiness(&self) -> &Readiness {
+        match self {
+            Self::Connection(connection) => connection.readiness(),
+            Self::Listener(readiness) => readiness,
+        }
+    }
 }
 
 /// What who asks has at hand.
@@ -66,7 +80,7 @@ impl Poller {
     /// Says how many sockets have something, whose owners are in `turn.owners` unless they look for themselves.
     fn ask(&self, turn: &mut Turn) -> usize {
         self.watched.find(false, |found| {
-            if found.connection.readiness().ready(found.ended) {
+            if found.whose.readiness().ready(found.ended) {
                 turn.owners.push(found.owner);
             }
         })
@@ -81,23 +95,19 @@ pub(crate) fn open_door() -> io::Result<OwnedFd> {
     Ok(door)
 }
 
-/// Watches the socket of a connection, whose owner may wait from now on.
-pub(crate) fn watch(
-    connection: &Arc<Connection>,
-    socket: &Socket,
-    owner: LocalPid,
-) -> io::Result<Ticket> {
-    poller()?.watched.add(connection, socket, owner)
+/// Watches a socket, whose owner may wait from now on.
+pub(crate) fn watch(whose: Whose, socket: impl AsFd, owner: LocalPid) -> io::Result<Ticket> {
+    poller()?.watched.add(whose, socket, owner)
 }
 
 /// Ends what [`watch`] began. The socket has to be open still.
-pub(crate) fn forget(ticket: Ticket, socket: &Socket) {
+pub(crate) fn forget(ticket: Ticket, socket: impl AsFd) {
     if let Ok(poller) = poller() {
         poller.watched.remove(ticket, socket);
     }
 }
 
-/// Tells the owners of connections that have something to read, by `tell`. Says whether the process has to ask from now on.
+/// Tells the owners of sockets that have something to read, by `tell`. Says whether the process has to ask from now on.
 pub(crate) fn tell_owners(tell: impl FnMut(LocalPid)) -> bool {
     let Ok(poller) = poller() else { return false };
     let mut turn = poller.turn();

@@ -29,7 +29,8 @@ const OWN: usize = 64;
 const MAX_READERS: usize = 32;
 
 /// The set of each thread, of which there is one for two schedulers. They are begun when they are first needed, and never end.
-static READERS: [OnceCell<Watched>; MAX_READERS] = [const { OnceCell::new() }; MAX_READERS];
+static READERS: [OnceCell<Watched<Arc<Connection>>>; MAX_READERS] =
+    [const { OnceCell::new() }; MAX_READERS];
 /// Which of them is next.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -51,7 +52,7 @@ pub(crate) fn watch(
         thread::Builder::new().name("mqtt_reader".into()).spawn(read)?;
         Ok::<_, io::Error>(watched)
     })?;
-    Ok((number, watched.add(connection, socket, owner)?))
+    Ok((number, watched.add(connection.clone(), socket, owner)?))
 }
 
 /// Ends what [`watch`] began. The socket has to be open still.
@@ -69,7 +70,7 @@ struct Waiting {
     ended: bool,
 }
 
-fn read(number: usize, watched: &Watched) -> ! {
+fn read(number: usize, watched: &Watched<Arc<Connection>>) -> ! {
     let mut env = OwnedEnv::new();
     let mut found = Vec::with_capacity(AT_ONCE);
     // Behind a single connection it is asked again for a moment: it may be the only one, which waits for each answer. Where there are many,
@@ -77,8 +78,8 @@ fn read(number: usize, watched: &Watched) -> ! {
     let mut alone = false;
     let mut spin = Spin::default();
     loop {
-        let count = watched.find(!alone, |Found { connection, owner, ticket, ended }| {
-            let connection = connection.clone();
+        let count = watched.find(!alone, |Found { whose, owner, ticket, ended }| {
+            let connection = whose.clone();
             found.push(Waiting { connection, owner, seat: (number, ticket), ended });
         });
         if count == 0 {

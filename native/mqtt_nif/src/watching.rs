@@ -1,26 +1,24 @@
 //! Sets of sockets, and whose they are.
 //!
 //! A set is one of the kernel's, edge-triggered: it tells of bytes once. So an owner waits only behind a read that left nothing, and what comes before it waits is
-//! remembered in the connection's [`Readiness`]. (Urgent data of TCP, which no client of MQTT sends, ends a read early: what is behind it is
+//! remembered in its [`Readiness`]. (Urgent data of TCP, which no client of MQTT sends, ends a read early: what is behind it is
 //! read with the next bytes.)
 //!
 //! One process or thread asks a set; any may add to it and remove. The lock `waiters` comes behind that of
 //! an input, and nothing is called under it.
 
-use crate::connection::Connection;
-use crate::socket::Socket;
 use rustix::event::{Timespec, epoll};
 use rustler::LocalPid;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// So many connections are found a call.
 pub(crate) const AT_ONCE: usize = 256;
 
-/// What is known of a connection's socket since its owner has looked.
+/// What is known of a socket since its owner has looked.
 #[derive(Default)]
 pub(crate) struct Readiness(AtomicU8);
 
@@ -56,21 +54,19 @@ impl Readiness {
     }
 }
 
-/// The connections that are watched, under numbers that are given out again.
-#[derive(Default)]
-struct Waiters {
-    places: Vec<Place>,
+/// What is watched, under numbers that are given out again.
+struct Waiters<T> {
+    places: Vec<Place<T>>,
     free: Vec<u32>,
 }
 
-#[derive(Default)]
-struct Place {
-    waiter: Option<(Arc<Connection>, LocalPid)>,
+struct Place<T> {
+    waiter: Option<(T, LocalPid)>,
     /// Tells this waiter from those before.
     turn: u32,
 }
 
-/// A connection's place among those that are watched.
+/// The place of one that is watched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     index: u32,
@@ -87,67 +83,63 @@ impl Ticket {
     }
 }
 
-impl Waiters {
-    fn add(&mut self, connection: Arc<Connection>, owner: LocalPid) -> Ticket {
+impl<T> Waiters<T> {
+    fn add(&mut self, whose: T, owner: LocalPid) -> Ticket {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::default());
+            self.places.push(Place { waiter: None, turn: 0 });
             (self.places.len() - 1) as u32
         });
         let turn = self.places.get_mut(index as usize).map_or(0, |place| {
-            place.waiter = Some((connection, owner));
+            place.waiter = Some((whose, owner));
             place.turn = place.turn.wrapping_add(1);
             place.turn
         });
         Ticket { index, turn }
     }
 
-    fn get(&self, ticket: Ticket) -> Option<&(Arc<Connection>, LocalPid)> {
+    fn get(&self, ticket: Ticket) -> Option<&(T, LocalPid)> {
         let place = self.places.get(ticket.index as usize)?;
         if place.turn == ticket.turn { place.waiter.as_ref() } else { None }
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<(Arc<Connection>, LocalPid)> {
+    fn remove(&mut self, ticket: Ticket) -> Option<(T, LocalPid)> {
         let waiter = self.places.get_mut(ticket.index as usize)?.waiter.take();
         self.free.push(ticket.index);
         waiter
     }
 }
 
-/// Sockets that are watched.
-pub(crate) struct Watched {
+/// Sockets that are watched, of what `T` says.
+pub(crate) struct Watched<T> {
     set: OwnedFd,
-    waiters: Mutex<Waiters>,
+    waiters: Mutex<Waiters<T>>,
 }
 
-/// A connection that has something to read.
-pub(crate) struct Found<'w> {
-    pub(crate) connection: &'w Arc<Connection>,
+/// One that has something to read.
+pub(crate) struct Found<'w, T> {
+    pub(crate) whose: &'w T,
     pub(crate) owner: LocalPid,
     pub(crate) ticket: Ticket,
     /// Whether nothing more is going to be told of it.
     pub(crate) ended: bool,
 }
 
-impl Watched {
+impl<T> Watched<T> {
     pub(crate) fn new() -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { set, waiters: Mutex::default() })
+        let waiters = Waiters { places: Vec::new(), free: Vec::new() };
+        Ok(Self { set, waiters: Mutex::new(waiters) })
     }
 
-    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+    fn waiters(&self) -> MutexGuard<'_, Waiters<T>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches the socket of a connection.
-    pub(crate) fn add(
-        &self,
-        connection: &Arc<Connection>,
-        socket: &Socket,
-        owner: LocalPid,
-    ) -> io::Result<Ticket> {
-        let ticket = self.waiters().add(connection.clone(), owner);
+    /// Watches a socket.
+    pub(crate) fn add(&self, whose: T, socket: impl AsFd, owner: LocalPid) -> io::Result<Ticket> {
+        let ticket = self.waiters().add(whose, owner);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        match epoll::add(&self.set, socket, ticket.data(), flags) {
+        match epoll::add(&self.set, &socket, ticket.data(), flags) {
             Ok(()) => Ok(ticket),
             Err(error) => {
                 self.drop_waiter(ticket);
@@ -157,9 +149,9 @@ impl Watched {
     }
 
     /// Ends what [`add`](Self::add) began. The socket has to be open still.
-    pub(crate) fn remove(&self, ticket: Ticket, socket: &Socket) {
+    pub(crate) fn remove(&self, ticket: Ticket, socket: impl AsFd) {
         // Another descriptor of the same socket would keep it in the set.
-        let _ = epoll::delete(&self.set, socket);
+        let _ = epoll::delete(&self.set, &socket);
         self.drop_waiter(ticket);
     }
 
@@ -170,7 +162,7 @@ impl Watched {
     }
 
     /// Gives those that have something to read to `take`. With `wait` it waits for some. Says how many sockets these were.
-    pub(crate) fn find(&self, wait: bool, mut take: impl FnMut(Found<'_>)) -> usize {
+    pub(crate) fn find(&self, wait: bool, mut take: impl FnMut(Found<'_, T>)) -> usize {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut events = [MaybeUninit::uninit(); AT_ONCE];
         // It fails only where a signal ends the waiting.
@@ -184,9 +176,9 @@ impl Watched {
         for event in &*events {
             let (flags, data) = (event.flags, event.data);
             let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-            if let Some((connection, owner)) = waiters.get(Ticket::of(data)) {
+            if let Some((whose, owner)) = waiters.get(Ticket::of(data)) {
                 take(Found {
-                    connection,
+                    whose,
                     owner: *owner,
                     ticket: Ticket::of(data),
                     ended: flags.intersects(ends),
@@ -197,7 +189,7 @@ impl Watched {
     }
 }
 
-impl AsFd for Watched {
+impl<T> AsFd for Watched<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.set.as_fd()
     }

@@ -4,10 +4,11 @@ use super::receiving::receive;
 use super::{Connection, InputSide, Next, Reason};
 use crate::batch::Batch;
 use crate::broadcast::MAX_COST;
+use crate::poller::{self, Whose};
 use crate::reader::Seat;
 use crate::socket::Socket;
 use crate::watching::Ticket;
-use crate::{atoms, clock, poller, reader};
+use crate::{atoms, clock, reader};
 use rustler::{Env, LocalPid};
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -54,7 +55,7 @@ impl InputSide {
             self.calm = self.calm.saturating_add(1);
         }
         match self.watch {
-            None => self.watch = Some(Watch::Poller(poller::watch(connection, socket, owner)?)),
+            None => self.watch = Some(Watch::Poller(watch(connection, socket, owner)?)),
             Some(Watch::Poller(ticket)) if self.calm >= CALM => {
                 let asks = self.session.access().is_some_and(|session| session.asks());
                 if !asks && let Ok(seat) = reader::watch(connection, socket, owner) {
@@ -89,7 +90,7 @@ impl InputSide {
     /// The owner is the one to be told again.
     pub(super) fn go_back(&mut self, connection: &Arc<Connection>, owner: LocalPid) {
         if let (Some(Watch::Reader(seat)), Some(socket)) = (self.watch, &self.socket)
-            && let Ok(ticket) = poller::watch(connection, socket, owner)
+            && let Ok(ticket) = watch(connection, socket, owner)
         {
             reader::forget(seat, socket);
             self.watch = Some(Watch::Poller(ticket));
@@ -100,6 +101,11 @@ impl InputSide {
     fn is_at(&self, seat: Seat) -> bool {
         matches!(self.watch, Some(Watch::Reader(other)) if other == seat)
     }
+}
+
+/// Has the owner told.
+fn watch(connection: &Arc<Connection>, socket: &Socket, owner: LocalPid) -> io::Result<Ticket> {
+    poller::watch(Whose::Connection(connection.clone()), socket, owner)
 }
 
 /// Says so if bringing what was read on its way ends by a panic.
