@@ -33,7 +33,7 @@ defmodule MQTT.Listener do
 
   use Supervisor
 
-  alias MQTT.Listener.{Acceptor, Connections, Options}
+  alias MQTT.Listener.{Connections, Options, Socket}
   alias MQTT.Native
 
   @typedoc "An option of the module's documentation."
@@ -108,7 +108,7 @@ defmodule MQTT.Listener do
     Supervisor.start_link(__MODULE__, options, name)
   end
 
-  # The socket is this supervisor's, so that a crash of the acceptor costs no client.
+  # The socket is this supervisor's, so that a crash of the process that opens and closes it costs no client.
   @impl true
   def init(options) do
     case Native.listener_open(options.native, options.server.native) do
@@ -116,7 +116,7 @@ defmodule MQTT.Listener do
         # In this order, so that the socket closes before the connections end.
         children = [
           {Connections, {listener, options}},
-          {Acceptor, listener}
+          {Socket, listener}
         ]
 
         Supervisor.init(children, strategy: :rest_for_one)
@@ -128,24 +128,24 @@ defmodule MQTT.Listener do
 
   @doc "What the listener is bound to and has counted. Exits the caller if it does not run."
   @spec info(Supervisor.supervisor()) :: info
-  def info(listener), do: listener |> acceptor() |> Acceptor.info()
+  def info(listener), do: listener |> socket() |> Socket.info()
 
   @doc """
   Closes the listening socket: new clients are refused by the operating system, those that are
   connected stay. Does nothing if the listener is suspended already.
   """
   @spec suspend(Supervisor.supervisor()) :: :ok
-  def suspend(listener), do: listener |> acceptor() |> Acceptor.suspend()
+  def suspend(listener), do: listener |> socket() |> Socket.suspend()
 
   @doc """
   Listens again, on the same address and port, unless the listener does. An error is the one of the
   operating system, for example `{:error, :eaddrinuse}`.
   """
   @spec resume(Supervisor.supervisor()) :: :ok | {:error, :inet.posix()}
-  def resume(listener), do: listener |> acceptor() |> Acceptor.resume()
+  def resume(listener), do: listener |> socket() |> Socket.resume()
 
-  defp acceptor(listener) do
-    {Acceptor, pid, _, _} = listener |> Supervisor.which_children() |> List.keyfind(Acceptor, 0)
+  defp socket(listener) do
+    {Socket, pid, _, _} = listener |> Supervisor.which_children() |> List.keyfind(Socket, 0)
     pid
   end
 end

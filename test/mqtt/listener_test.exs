@@ -254,15 +254,15 @@ defmodule MQTT.ListenerTest do
     assert_closed(client)
   end
 
-  test "an acceptor that crashes comes back, and the connections stay" do
+  test "the process of the socket crashes and comes back, and the connections stay" do
     {listener, port} = listen(name: :crashing)
     client = connect(port)
 
-    {_, acceptor, _, _} =
-      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Acceptor, 0)
+    {_, socket, _, _} =
+      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Socket, 0)
 
-    ref = Process.monitor(acceptor)
-    Process.exit(acceptor, :kill)
+    ref = Process.monitor(socket)
+    Process.exit(socket, :kill)
     assert_receive {:DOWN, ^ref, _, _, :killed}
     eventually(fn -> assert %{port: ^port, connections: 1} = MQTT.Listener.info(listener) end)
     assert_open(client)
@@ -292,15 +292,15 @@ defmodule MQTT.ListenerTest do
     for client <- clients, do: assert_closed(client)
   end
 
-  test "a suspended listener stays so when its acceptor comes back" do
+  test "a suspended listener stays so when the process of its socket comes back" do
     {listener, port} = listen()
     :ok = MQTT.Listener.suspend(listener)
 
-    {_, acceptor, _, _} =
-      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Acceptor, 0)
+    {_, socket, _, _} =
+      listener |> Supervisor.which_children() |> List.keyfind(MQTT.Listener.Socket, 0)
 
-    ref = Process.monitor(acceptor)
-    Process.exit(acceptor, :kill)
+    ref = Process.monitor(socket)
+    Process.exit(socket, :kill)
     assert_receive {:DOWN, ^ref, _, _, :killed}
     eventually(fn -> assert MQTT.Listener.info(listener).suspended end)
     assert {:error, :econnrefused} = :gen_tcp.connect(@local, port, [])

@@ -1,6 +1,6 @@
-defmodule MQTT.Listener.Acceptor do
+defmodule MQTT.Listener.Socket do
   @moduledoc false
-  # Has the native listener accept clients, whose processes `Connections` starts.
+  # Opens the listening socket and closes it. `Connections` accepts.
 
   use GenServer
 
@@ -8,9 +8,9 @@ defmodule MQTT.Listener.Acceptor do
 
   def start_link(listener), do: GenServer.start_link(__MODULE__, listener)
 
-  def info(acceptor), do: GenServer.call(acceptor, :info)
-  def suspend(acceptor), do: GenServer.call(acceptor, :suspend)
-  def resume(acceptor), do: GenServer.call(acceptor, :resume)
+  def info(socket), do: GenServer.call(socket, :info)
+  def suspend(socket), do: GenServer.call(socket, :suspend)
+  def resume(socket), do: GenServer.call(socket, :resume)
 
   @impl true
   def init(listener) do
