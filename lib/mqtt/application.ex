@@ -15,12 +15,11 @@ defmodule MQTT.Application do
     Supervisor.start_link(children, strategy: :one_for_one, name: MQTT.Supervisor)
   end
 
-  # Connections and listeners of others may live on. They are told of what comes by a poller of their own then, and write themselves.
+  # Connections of others may live on. They are told of what comes by a poller of their own then, and write themselves.
   @impl true
   def stop(_state) do
     for number <- 0..(writer_count() - 1), do: MQTT.Native.writer_leave(number)
-    %{connections: connections, listeners: listeners} = MQTT.Native.counters_read()
-    if connections + listeners > 0, do: MQTT.Server.Poller.ensure_started()
+    if MQTT.Native.counters_read().connections > 0, do: MQTT.Server.Poller.ensure_started()
   end
 
   # The native side has room for so many.

@@ -10,7 +10,7 @@ defmodule MQTT.Listener do
 
   ## The life of a connection
 
-    1. It is accepted outside the BEAM's processes. If there are too many connections, in all or from
+    1. It is accepted, by one process for all clients. If there are too many connections, in all or from
        its address, it is closed at once. Linux gives a client to the listener with its first bytes, or
        after a second of silence (`TCP_DEFER_ACCEPT`).
     2. The client has `:connect_timeout` milliseconds for its CONNECT, of at most `:max_connect_size`

@@ -116,37 +116,78 @@ defmodule MQTT.PollerTest do
     assert :erl_ddll.unload(~c"mqtt_nif") == {:error, :permanent}
   end
 
-  test "a listener of another tree goes on when the application stops, and when it starts again" do
-    # In a virtual machine of its own.
-    code = ~S"""
-    Application.ensure_all_started(:mqtt)
-    defmodule Sink do
-      use MQTT.Server
-      def init(_, _), do: {:ok, nil}
+  test "a port of the driver that is another's leaves the process alone" do
+    {:ok, other} = Agent.start(fn -> Port.open({:spawn_driver, ~c"mqtt_nif"}, []) end)
+    :ok = Supervisor.terminate_child(MQTT.Supervisor, Poller)
+    {:ok, _} = Supervisor.restart_child(MQTT.Supervisor, Poller)
+    client = connect(Acceptor.start(transport: :tcp, module: Faulty, args: {self(), nil}))
+    # A scheduler tells of each message for either port.
+    for _ <- 1..500, do: assert_open(client)
+    Agent.stop(other)
+    assert_open(client)
+  end
+
+  test "a poller whose port is closed has a successor" do
+    port = Acceptor.start(transport: :tcp, module: Faulty, args: {self(), nil})
+    client = connect(port)
+    ref = Process.monitor(Poller)
+    Port.close(:sys.get_state(Poller))
+    assert_receive {:DOWN, ^ref, _, _, {:shutdown, :port_closed}}
+    eventually(fn -> assert Process.whereis(Poller) != nil end)
+    assert_open(client)
+  end
+
+  for {what, code} <- [
+        {"goes on when the application stops, and when it starts again",
+         ~S"""
+         :ok = Application.stop(:mqtt)
+         for _ <- 1..3, do: come.()
+         {:ok, _} = Application.ensure_all_started(:mqtt)
+         for _ <- 1..3, do: come.()
+         """},
+        {"listens again that was suspended when the application stopped",
+         ~S"""
+         :ok = MQTT.Listener.suspend(listener)
+         :ok = Application.stop(:mqtt)
+         :ok = MQTT.Listener.resume(listener)
+         for _ <- 1..3, do: come.()
+         """},
+        {"has another poller when that is killed which the application left",
+         ~S"""
+         :ok = Application.stop(:mqtt)
+         come.()
+         Process.exit(Process.whereis(MQTT.Server.Poller), :kill)
+         for _ <- 1..3, do: come.()
+         """}
+      ] do
+    test "a listener of another tree #{what}" do
+      # In a virtual machine of its own.
+      code = ~S"""
+      Application.ensure_all_started(:mqtt)
+      defmodule Sink do
+        use MQTT.Server
+        def init(_, _), do: {:ok, nil}
+      end
+
+      {:ok, listener} = MQTT.Listener.start_link(ip: {127, 0, 0, 1}, port: 0, handler: {Sink, []})
+      port = MQTT.Listener.info(listener).port
+
+      come = fn ->
+        {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
+        :ok = :gen_tcp.send(client, <<0x10, 13, 4::16, "MQTT", 4, 2, 0, 0, 1::16, "c">>)
+        {:ok, <<0x20, 2, 0, 0>>} = :gen_tcp.recv(client, 4, 2_000)
+        :gen_tcp.close(client)
+      end
+
+      Logger.configure(level: :none)
+      """
+
+      code = code <> unquote(code) <> ~S|IO.puts("went on")|
+      ebin = Path.dirname(:code.which(MQTT.Server))
+
+      assert {"went on\n", 0} =
+               System.cmd("elixir", ["-pa", "#{ebin}", "-e", code], stderr_to_stdout: true)
     end
-
-    {:ok, listener} = MQTT.Listener.start_link(ip: {127, 0, 0, 1}, port: 0, handler: {Sink, []})
-    port = MQTT.Listener.info(listener).port
-
-    come = fn ->
-      {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
-      :ok = :gen_tcp.send(client, <<0x10, 13, 4::16, "MQTT", 4, 2, 0, 0, 1::16, "c">>)
-      {:ok, <<0x20, 2, 0, 0>>} = :gen_tcp.recv(client, 4, 2_000)
-      :gen_tcp.close(client)
-    end
-
-    Logger.configure(level: :none)
-    :ok = Application.stop(:mqtt)
-    for _ <- 1..3, do: come.()
-    {:ok, _} = Application.ensure_all_started(:mqtt)
-    for _ <- 1..3, do: come.()
-    IO.puts("went on")
-    """
-
-    ebin = Path.dirname(:code.which(MQTT.Server))
-
-    assert {"went on\n", 0} =
-             System.cmd("elixir", ["-pa", "#{ebin}", "-e", code], stderr_to_stdout: true)
   end
 
   test "connections of another tree go on when the application stops, and when it starts again" do

@@ -36,7 +36,7 @@ defmodule MQTT.Listener.Connections do
     Process.flag(:trap_exit, true)
     {module, args} = options.handler
     start = Connection.start_arguments(module, args, options.server)
-    Poller.ensure_started()
+    watch_poller()
 
     case Native.listener_attend(listener) do
       :ok ->
@@ -58,8 +58,27 @@ defmodule MQTT.Listener.Connections do
     do: {:noreply, accept(s)}
 
   def handle_info(:accept, s), do: {:noreply, accept(%{s | exhausted: false})}
+
+  def handle_info({:DOWN, _, :process, {Poller, _}, reason}, s) do
+    # There is none if none could be started.
+    _ = Process.send_after(self(), :watch_poller, if(reason == :noproc, do: @exhausted, else: 0))
+    {:noreply, s}
+  end
+
+  def handle_info(:watch_poller, s) do
+    watch_poller()
+    {:noreply, s}
+  end
+
   def handle_info(:start, s), do: {:noreply, start(s.owed, s)}
   def handle_info(_message_or_exit, s), do: {:noreply, s}
+
+  # Who tells of clients. The application of which it is may stop.
+  defp watch_poller do
+    Poller.ensure_started()
+    _ = Process.monitor(Poller)
+    :ok
+  end
 
   defp accept(s) do
     {count, next} = Native.listener_accept(s.listener)

@@ -33,15 +33,30 @@ defmodule MQTT.Server.Poller do
   end
 
   def init(nil) do
-    # The library is a driver as well, whose port the emulator polls (native/mqtt_nif/src/driver.rs).
+    with :ok <- load(), {:ok, port} <- open() do
+      _ = Port.monitor(port)
+      {:ok, port}
+    else
+      # Whoever needs it tries again.
+      {:error, reason} -> {:stop, {:shutdown, reason}}
+    end
+  end
+
+  # The library is a driver as well, whose port the emulator polls (native/mqtt_nif/src/driver.rs).
+  defp load do
+    {:module, _} = Code.ensure_loaded(Native)
+
     case :erl_ddll.load(:filename.join(:code.priv_dir(:mqtt), ~c"native"), ~c"mqtt_nif") do
       # It stays once it has had a port.
-      loaded when loaded in [:ok, {:error, :permanent}] ->
-        {:ok, Port.open({:spawn_driver, ~c"mqtt_nif"}, [])}
-
-      {:error, reason} ->
-        {:stop, {:no_driver, List.to_string(:erl_ddll.format_error(reason))}}
+      loaded when loaded in [:ok, {:error, :permanent}] -> :ok
+      {:error, reason} -> {:error, {:no_driver, List.to_string(:erl_ddll.format_error(reason))}}
     end
+  end
+
+  defp open do
+    {:ok, Port.open({:spawn_driver, ~c"mqtt_nif"}, [])}
+  rescue
+    error in ErlangError -> {:error, {:no_port, error.original}}
   end
 
   # Nobody has anything to ask it. Whatever comes while it looks, it goes on.
@@ -52,6 +67,8 @@ defmodule MQTT.Server.Poller do
   def handle_cast(_cast, port), do: {:noreply, port, 0}
 
   @impl true
+  def handle_info({:DOWN, _, :port, _, _}, port), do: {:stop, {:shutdown, :port_closed}, port}
+
   def handle_info(_timeout_or_readable, port) do
     case Native.poller_poll() do
       :wait ->

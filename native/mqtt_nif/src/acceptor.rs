@@ -3,7 +3,6 @@
 
 use crate::clock;
 use crate::connection::Connection;
-use crate::counters::LISTENERS;
 use crate::flusher::{self, Polled};
 use crate::listener::{Greeted, Shared};
 use crate::poller::{self, Whose};
@@ -45,7 +44,6 @@ pub(crate) enum Next {
 
 impl Listening {
     pub(crate) fn new(socket: TcpListener) -> Self {
-        LISTENERS.add(1);
         Self { socket: socket.into(), readiness: Arc::default(), ticket: None }
     }
 
@@ -88,7 +86,6 @@ impl Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         self.forget();
-        LISTENERS.subtract(1);
     }
 }
 

@@ -146,7 +146,6 @@ rustler::atoms! {
     // counters
     connections,
     descriptors,
-    listeners,
     queued_bytes,
     flushers,
     dropped_messages,

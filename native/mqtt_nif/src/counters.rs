@@ -28,8 +28,6 @@ impl Gauge {
 pub(crate) static CONNECTIONS: Gauge = Gauge::new();
 /// Sockets that are open.
 pub(crate) static DESCRIPTORS: Gauge = Gauge::new();
-/// Sockets that listen.
-pub(crate) static LISTENERS: Gauge = Gauge::new();
 /// Bytes that wait in the send queues because the kernel did not take them.
 pub(crate) static QUEUED_BYTES: Gauge = Gauge::new();
 /// Tokio tasks that finish blocked writes or wait for the peer to close.

@@ -5,8 +5,8 @@
 //! So the library is a driver too: its one port belongs to `MQTT.Server.Poller`, and the emulator calls
 //! [`ready_input`] on a scheduler when there is something in the set.
 //!
-//! Of one port the emulator runs one callback at a time. A port that is opened before the former has ended has
-//! a descriptor of its own.
+//! Of one port the emulator runs one callback at a time. A port may be opened before the former has ended, which then has
+//! a descriptor of its own, and tells owners still, but not the process.
 
 use crate::poller;
 use rustler::LocalPid;
@@ -16,6 +16,15 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this library is the one that was loaded as a NIF.
+static IS_NIF: AtomicBool = AtomicBool::new(false);
+
+/// It is.
+pub(crate) fn is_nif() {
+    IS_NIF.store(true, Ordering::Release);
+}
 
 /// The name that the emulator knows it by has to be that of the library's file.
 const NAME: &CStr = c"mqtt_nif";
@@ -121,27 +130,29 @@ extern "C" fn driver_init() -> *mut Entry {
 struct Port {
     handle: Handle,
     door: RawFd,
+    /// Tells it from those before and behind it.
+    number: u64,
     /// `{:"$mqtt", :readable}`, for `erl_drv_send_term`.
     message: [TermData; MESSAGE_LEN as usize],
 }
 
 impl Port {
     fn open(handle: Handle) -> io::Result<Box<Self>> {
-        let door = poller::open_door()?;
-        // Loaded a second time, from a file that has changed meanwhile, it would be another library, with a set of its own.
+        // From a file that has changed meanwhile it would be another library, with a set of its own.
         // SAFETY: called in a callback of this port.
-        if unsafe { driver_lock_driver(handle) } != 0 {
+        if !IS_NIF.load(Ordering::Acquire) || unsafe { driver_lock_driver(handle) } != 0 {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        let (door, number) = poller::open_door()?;
         // SAFETY: the names end with a NUL.
         let (mqtt, readable) =
             unsafe { (driver_mk_atom(c"$mqtt".as_ptr()), driver_mk_atom(c"readable".as_ptr())) };
         let message = [ATOM, mqtt, ATOM, readable, TUPLE, 2];
-        let port = Self { handle, door: door.as_raw_fd(), message };
+        let port = Self { handle, door: door.as_raw_fd(), number, message };
         if !port.select(READ | USE, true) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        // `stop_select` closes it.
+        // `stop_select` gives it back.
         std::mem::forget(door);
         Ok(Box::new(port))
     }
@@ -194,7 +205,7 @@ unsafe extern "C" fn ready_input(data: Data, _event: Event) {
         port.tell(unsafe { enif_make_pid(ptr::null_mut(), *owner.as_c_arg()) });
     };
     // A panic must not come out of here.
-    let asks = catch_unwind(AssertUnwindSafe(|| poller::tell_owners(tell)));
+    let asks = catch_unwind(AssertUnwindSafe(|| poller::tell_owners(port.number, tell)));
     if asks.unwrap_or(true) {
         // SAFETY: called in a callback of this port.
         port.tell(unsafe { driver_connected(port.handle) });
@@ -204,5 +215,5 @@ unsafe extern "C" fn ready_input(data: Data, _event: Event) {
 /// The emulator has forgotten the descriptor that a port had.
 unsafe extern "C" fn stop_select(event: Event, _reserved: *mut c_void) {
     // SAFETY: it is the one that `start` gave to the emulator, and nobody else has it.
-    drop(unsafe { OwnedFd::from_raw_fd(event as RawFd) });
+    poller::close_door(unsafe { OwnedFd::from_raw_fd(event as RawFd) });
 }

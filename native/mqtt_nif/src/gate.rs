@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The limits of a listener and what is open under them. Touched by the tokio thread when a client
-/// comes, and by whoever closes the last of its socket.
+/// The limits of a listener and what is open under them. Touched by who accepts, one at a time under the listener's lock, and by whoever
+/// closes the last of a socket.
 pub(crate) struct Gate {
     max_connections: usize,
     max_per_address: Option<usize>,

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
-/// Touched by tokio's thread, and by whoever closes the listener.
+/// Touched by who accepts, by tokio's thread, and by whoever closes the listener.
 #[derive(Default)]
 pub(crate) struct Greetings(Mutex<Running>);
 

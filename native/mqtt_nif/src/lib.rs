@@ -63,7 +63,6 @@ fn counters_read(env: Env<'_>) -> Term<'_> {
         &[
             (atoms::connections(), counters::CONNECTIONS.get().encode(env)),
             (atoms::descriptors(), counters::DESCRIPTORS.get().encode(env)),
-            (atoms::listeners(), counters::LISTENERS.get().encode(env)),
             (atoms::queued_bytes(), counters::QUEUED_BYTES.get().encode(env)),
             (atoms::flushers(), counters::FLUSHERS.get().encode(env)),
             (atoms::dropped_messages(), counters::DROPPED_MESSAGES.get().encode(env)),
@@ -72,6 +71,7 @@ fn counters_read(env: Env<'_>) -> Term<'_> {
 }
 
 fn load(env: Env<'_>, _info: Term<'_>) -> bool {
+    driver::is_nif();
     handle::register(env)
 }
 

@@ -138,7 +138,9 @@ impl Listener {
             let mut listening = Listening::new(bind(self.shared.local, self.shared.ipv6_only)?);
             let server = self.shared.queue().server;
             if let Some(server) = server {
-                tell(env, &mut listening, server)?;
+                listening.tell(server)?;
+                // One that has ended is told in vain, and who comes behind it attends.
+                let _ = env.send(&server, (atoms::mqtt(), atoms::readable()));
             }
             state.listening = Some(listening);
         }
@@ -161,14 +163,6 @@ impl Listener {
             let _ = runtime::spawn(async move { drop(unclaimed) });
         }
     }
-}
-
-/// Has `server` accept, now and when there are clients.
-fn tell(env: Env<'_>, listening: &mut Listening, server: LocalPid) -> io::Result<()> {
-    listening.tell(server)?;
-    // One that has ended is told in vain, and who comes behind it attends.
-    let _ = env.send(&server, (atoms::mqtt(), atoms::readable()));
-    Ok(())
 }
 
 impl Drop for Listener {
@@ -245,9 +239,10 @@ fn listener_attend<'a>(env: Env<'a>, listener: &Listener) -> Term<'a> {
         queue.unannounced = queue.connections.len();
     }
     let told = match &mut state.listening {
-        Some(listening) => tell(env, listening, env.pid()),
+        Some(listening) => listening.tell(env.pid()),
         None => Ok(()),
     };
+    let _ = env.send(&env.pid(), (atoms::mqtt(), atoms::readable()));
     answer(env, told)
 }
 

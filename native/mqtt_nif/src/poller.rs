@@ -51,6 +51,10 @@ struct Turn {
     spin: Spin,
     /// Whether the process asks.
     shut: bool,
+    /// The number of the last port: the process is the one that has it.
+    port: u64,
+    /// A descriptor of the door that no port has, so that a further one needs none.
+    spare: Option<OwnedFd>,
 }
 
 fn poller() -> io::Result<&'static Poller> {
@@ -87,12 +91,23 @@ impl Poller {
     }
 }
 
-/// A descriptor that is readable while there is something in the set, for a process that is new and does not ask yet.
-pub(crate) fn open_door() -> io::Result<OwnedFd> {
+/// A descriptor that is readable while there is something in the set, for the port of a process that is new and does not ask
+/// yet, and the port's number.
+pub(crate) fn open_door() -> io::Result<(OwnedFd, u64)> {
     let poller = poller()?;
-    let door = poller.door.try_clone()?;
-    poller.shut(&mut poller.turn(), false);
-    Ok(door)
+    let mut turn = poller.turn();
+    let spare = turn.spare.take();
+    let door = spare.map_or_else(|| poller.door.try_clone(), Ok)?;
+    poller.shut(&mut turn, false);
+    turn.port += 1;
+    Ok((door, turn.port))
+}
+
+/// No port has it any more.
+pub(crate) fn close_door(door: OwnedFd) {
+    if let Ok(poller) = poller() {
+        poller.turn().spare = Some(door);
+    }
 }
 
 /// Watches a socket, whose owner may wait from now on.
@@ -107,14 +122,15 @@ pub(crate) fn forget(ticket: Ticket, socket: impl AsFd) {
     }
 }
 
-/// Tells the owners of sockets that have something to read, by `tell`. Says whether the process has to ask from now on.
-pub(crate) fn tell_owners(tell: impl FnMut(LocalPid)) -> bool {
+/// Tells the owners of sockets that have something to read, by `tell`, for a port. Says whether its process has to ask from now on.
+pub(crate) fn tell_owners(port: u64, tell: impl FnMut(LocalPid)) -> bool {
     let Ok(poller) = poller() else { return false };
     let mut turn = poller.turn();
     let alone = poller.ask(&mut turn) == 1;
     turn.owners.drain(..).for_each(tell);
     // Where there are many, schedulers that sleep leave the processor to them.
-    alone && !turn.shut && turn.spin.begins() && poller.shut(&mut turn, true)
+    let may_ask = alone && !turn.shut && turn.port == port;
+    may_ask && turn.spin.begins() && poller.shut(&mut turn, true)
 }
 
 /// Asks for the process. Gives `:more` if it has to call again when others had their turn, `:wait` if it has
