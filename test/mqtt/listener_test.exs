@@ -5,7 +5,7 @@ defmodule MQTT.ListenerTest do
   import MQTT.Test.Residue, only: [eventually: 1]
   import MQTT.Test.Wire
 
-  alias MQTT.Test.Faulty
+  alias MQTT.Test.{Emulator, Faulty, Program}
 
   @local {127, 0, 0, 1}
 
@@ -322,24 +322,9 @@ defmodule MQTT.ListenerTest do
 
   test "clients for whom there are no descriptors wait until there are" do
     # A virtual machine of its own, with few.
-    code = ~S"""
-    Application.ensure_all_started(:mqtt)
-    defmodule Sink do
-      use MQTT.Server
-      def init(_, _), do: {:ok, nil}
-    end
-
-    {:ok, listener} = MQTT.Listener.start_link(ip: {127, 0, 0, 1}, port: 0, handler: {Sink, []})
-    IO.puts(MQTT.Listener.info(listener).port)
-    IO.read(:eof)
-    """
-
-    ebin = Path.dirname(:code.which(MQTT.Server))
-    command = ~s(ulimit -n 100 && exec "$0" "$@")
-    arguments = ["-c", command, System.find_executable("elixir"), "-pa", "#{ebin}", "-e", code]
-    sh = System.find_executable("sh")
-    server = Port.open({:spawn_executable, sh}, [:binary, line: 80, args: arguments])
-    assert_receive {^server, {:data, {:eol, port}}}, 10_000
+    {elixir, arguments} = Emulator.command(Emulator.listener() <> "IO.puts(port); IO.read(:eof)")
+    limited = ["-c", ~s(ulimit -n 100 && exec "$0" "$@"), elixir | arguments]
+    {server, port} = Program.start({System.find_executable("sh"), limited}, ~r/^(\d+)$/)
     port = String.to_integer(port)
     # What one needs is loaded by now.
     port |> connect() |> close()
@@ -351,7 +336,7 @@ defmodule MQTT.ListenerTest do
       close(client)
     end)
 
-    Port.close(server)
+    Program.kill(server)
   end
 
   describe "options" do

@@ -6,7 +6,7 @@ defmodule MQTT.PollerTest do
   import MQTT.Test.Wire
 
   alias MQTT.Server.Poller
-  alias MQTT.Test.{Acceptor, Faulty}
+  alias MQTT.Test.{Acceptor, Emulator, Faulty, Program}
 
   for transport <- [:tcp, :listener] do
     describe "over #{transport}" do
@@ -161,17 +161,7 @@ defmodule MQTT.PollerTest do
          """}
       ] do
     test "a listener of another tree #{what}" do
-      # In a virtual machine of its own.
-      code = ~S"""
-      Application.ensure_all_started(:mqtt)
-      defmodule Sink do
-        use MQTT.Server
-        def init(_, _), do: {:ok, nil}
-      end
-
-      {:ok, listener} = MQTT.Listener.start_link(ip: {127, 0, 0, 1}, port: 0, handler: {Sink, []})
-      port = MQTT.Listener.info(listener).port
-
+      come = ~S"""
       come = fn ->
         {:ok, client} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])
         :ok = :gen_tcp.send(client, <<0x10, 13, 4::16, "MQTT", 4, 2, 0, 0, 1::16, "c">>)
@@ -182,18 +172,12 @@ defmodule MQTT.PollerTest do
       Logger.configure(level: :none)
       """
 
-      code = code <> unquote(code) <> ~S|IO.puts("went on")|
-      ebin = Path.dirname(:code.which(MQTT.Server))
-
-      assert {"went on\n", 0} =
-               System.cmd("elixir", ["-pa", "#{ebin}", "-e", code], stderr_to_stdout: true)
+      run(Emulator.listener() <> come <> unquote(code))
     end
   end
 
   test "connections of another tree go on when the application stops, and when it starts again" do
-    # In a virtual machine of its own.
-    code = ~S"""
-    Application.ensure_all_started(:mqtt)
+    run(~S"""
     defmodule Echoes do
       use MQTT.Server
       def init(_, _), do: {:ok, nil}
@@ -221,12 +205,12 @@ defmodule MQTT.PollerTest do
     for _ <- 1..3, do: say.(<<0x30, 4, 0, 1, "t", "b">>, <<0x30, 4, 0, 1, "t", "b">>)
     {:ok, _} = Application.ensure_all_started(:mqtt)
     for _ <- 1..3, do: say.(<<0x30, 4, 0, 1, "t", "c">>, <<0x30, 4, 0, 1, "t", "c">>)
-    IO.puts("went on")
-    """
+    """)
+  end
 
-    ebin = Path.dirname(:code.which(MQTT.Server))
-
-    assert {"went on\n", 0} =
-             System.cmd("elixir", ["-pa", "#{ebin}", "-e", code], stderr_to_stdout: true)
+  # In a virtual machine of its own, which may be without what is stopped or killed here.
+  defp run(code) do
+    program = Program.open(Emulator.command(code <> ~S|IO.puts("went on")|))
+    assert Program.lines(program) == ["went on"]
   end
 end
