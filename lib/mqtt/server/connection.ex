@@ -4,7 +4,7 @@ defmodule MQTT.Server.Connection do
   # actions, and these go back as commands, a batch in one call. No protocol is known here.
   #
   # Until CONNECT is accepted, which may take several rounds of authentication, calls, casts and
-  # messages are kept. `connection/` has its parts: `Connecting` until then, `Actions` of callbacks, `Asking` about messages, `Time`.
+  # messages are kept. `connection/` has its parts: `Connecting` until then, `Actions` of callbacks, `Asking` about messages, `Time`, `Heap`.
 
   @behaviour :gen_server
 
@@ -12,10 +12,8 @@ defmodule MQTT.Server.Connection do
 
   alias MQTT.{Native, Reason, Transport}
   alias MQTT.Server.{Events, Options, Poller, Will, Writer}
+  alias MQTT.Server.Connection.Heap
   alias MQTT.Server.Events.Handler
-
-  # Words of heap that are enough for most clients until they are connected, so that nothing is collected. Then they are given back.
-  @connecting_heap 987
 
   @enforce_keys [:module, :handler, :state, :connection, :io, :corked, :heap]
   defstruct @enforce_keys ++
@@ -35,7 +33,7 @@ defmodule MQTT.Server.Connection do
 
   # state: the arguments of init/2 before CONNECT, then the handler's state
   # io: :native, or {:ssl, socket} when the bytes are read and written here
-  # heap: the words that the process' heap has at least once the client is connected
+  # heap: see `Heap`
   # phase: :connecting, then maybe :authenticating, then :connected
   # params: what is known about the connection besides CONNECT, then with it, until it is accepted
   # assigned_id: the client identifier, if we chose it
@@ -49,7 +47,7 @@ defmodule MQTT.Server.Connection do
   @doc "Turns the calling process into the connection of an accepted socket."
   @spec enter_loop(module, term, Transport.t(), Options.t()) :: no_return
   def enter_loop(module, args, transport, options) do
-    heap = grow_heap()
+    heap = Heap.connect()
 
     case Transport.open(transport, options) do
       {:ok, connection, io} ->
@@ -58,21 +56,6 @@ defmodule MQTT.Server.Connection do
 
       {:error, reason} ->
         exit({:shutdown, open_reason(reason)})
-    end
-  end
-
-  # Gives the words that it had at least before.
-  defp grow_heap do
-    heap = Process.flag(:min_heap_size, @connecting_heap)
-    _ = heap > @connecting_heap && Process.flag(:min_heap_size, heap)
-    heap
-  end
-
-  # Unless the handler has said since what it wants.
-  defp shrink_heap(heap) do
-    case Process.flag(:min_heap_size, heap) do
-      @connecting_heap -> heap
-      wanted -> Process.flag(:min_heap_size, wanted)
     end
   end
 
@@ -86,14 +69,14 @@ defmodule MQTT.Server.Connection do
   @spec start_arguments(module, term, Options.t()) :: map
   def start_arguments(module, args, options) do
     loop_options = [hibernate_after: options.hibernate_after]
-    {:min_heap_size, heap} = :erlang.system_info(:min_heap_size)
-    %{handler: {module, args}, loop_options: loop_options, heap: heap}
+    {words, heap} = Heap.connecting()
+    %{handler: {module, args}, loop_options: loop_options, heap: heap, words: words}
   end
 
   @doc "Starts the process of a client that waits at a listener."
   @spec spawn_link(reference, map) :: pid
   def spawn_link(listener, start) do
-    options = [:link, min_heap_size: @connecting_heap]
+    options = [:link, min_heap_size: start.words]
     :proc_lib.spawn_opt(__MODULE__, :enter_taken, [listener, start], options)
   end
 
@@ -201,10 +184,7 @@ defmodule MQTT.Server.Connection do
   @impl true
   def handle_continue(:kept, %{kept: []} = s) do
     # Most clients are silent now. What CONNECT took is given back before many others have come.
-    with {:noreply, s} <- s |> read() |> and_then(&ask/1) do
-      shrink_heap(s.heap)
-      {:noreply, s, :hibernate}
-    end
+    with {:noreply, s} <- s |> read() |> and_then(&ask/1), do: {:noreply, s, :hibernate}
   end
 
   def handle_continue(:kept, %{kept: [message | kept]} = s) do
@@ -381,18 +361,22 @@ defmodule MQTT.Server.Connection do
     end
   end
 
-  defp next(%{io: {:ssl, socket}} = s, :wait) do
+  defp next(s, {:collect, next}), do: s |> Heap.collect() |> go_on(next)
+  defp next(%{phase: :connected} = s, next), do: s |> Heap.usual() |> go_on(next)
+  defp next(s, next), do: go_on(s, next)
+
+  defp go_on(%{io: {:ssl, socket}} = s, :wait) do
     case Transport.SSL.activate(socket) do
       :ok -> {:noreply, s}
       {:error, _} -> {:stop, {:shutdown, :closed}, s}
     end
   end
 
-  defp next(s, :wait), do: {:noreply, s}
-  defp next(s, :blocked), do: {:noreply, s}
-  defp next(s, {:close, reason}), do: {:stop, {:shutdown, reason}, s}
+  defp go_on(s, :wait), do: {:noreply, s}
+  defp go_on(s, :blocked), do: {:noreply, s}
+  defp go_on(s, {:close, reason}), do: {:stop, {:shutdown, reason}, s}
 
-  defp next(s, :more) do
+  defp go_on(s, :more) do
     send(self(), {:"$mqtt", :more})
     {:noreply, s}
   end

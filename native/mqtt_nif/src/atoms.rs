@@ -49,6 +49,7 @@ rustler::atoms! {
     more,
     exhausted,
     blocked,
+    collect,
     decide,
     close,
 

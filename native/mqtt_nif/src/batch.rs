@@ -22,6 +22,9 @@ const PROPERTIES: usize = 8;
 /// Bytes of messages that take as long to decode as a packet.
 const BYTES: usize = 40;
 
+/// Behind so many events to give back what they took costs the owner less than it brings.
+const MANY: usize = 256;
+
 /// The options maps of messages by QoS, DUP and RETAIN.
 const OPTIONS: usize = 12;
 
@@ -219,8 +222,13 @@ impl<'a> Batch<'a> {
         self.is_left
     }
 
-    /// `{events, next}`, or `{events, deliveries, next}`.
+    /// `{events, next}`, or `{events, deliveries, next}`, with `{:collect, next}` behind many events.
     pub(crate) fn finish(self, next: impl Encoder) -> Term<'a> {
+        let next = if self.events.len() < MANY {
+            next.encode(self.env)
+        } else {
+            (atoms::collect(), next).encode(self.env)
+        };
         let mut memory = self.events;
         let events = list_of(self.env, &memory);
         memory.clear();
