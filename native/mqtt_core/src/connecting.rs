@@ -10,6 +10,7 @@ use mqtt_codec::{
     Auth, Connack, Connect, Decoded, Decoder, Error, Packet, PacketType, Place, Properties,
     PropertiesBuf, Property, ReasonCode, Version,
 };
+use std::sync::Arc;
 
 /// The return code of a CONNACK before MQTT 5.0 that refuses the protocol level.
 const UNACCEPTABLE_PROTOCOL: ReasonCode = ReasonCode(1);
@@ -213,13 +214,13 @@ impl Connection {
         for property in properties.iter() {
             match property {
                 Property::ReceiveMaximum(maximum) => {
-                    self.config.receive_maximum = maximum;
+                    Arc::make_mut(&mut self.config).receive_maximum = maximum;
                 }
                 Property::MaximumPacketSize(size) => {
                     self.decoder.limits.packet_size = size as usize;
                 }
                 Property::TopicAliasMaximum(maximum) => {
-                    self.config.topic_alias_maximum = maximum;
+                    Arc::make_mut(&mut self.config).topic_alias_maximum = maximum;
                 }
                 Property::ServerKeepAlive(seconds) => self.set_keep_alive(seconds),
                 Property::SessionExpiryInterval(seconds) => {

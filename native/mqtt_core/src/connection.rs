@@ -2,6 +2,7 @@
 
 use crate::aliases::{ChosenAliases, SetAliases};
 use crate::config::{Config, Features, Peer, code_for};
+use crate::lazy::Lazy;
 use crate::{Close, Event, Millis, Received, Session, Violation};
 use bytes::BufMut;
 use core::fmt;
@@ -10,6 +11,7 @@ use mqtt_codec::{
     Properties, PropertiesBuf, Property, Qos, ReasonCode, Suback, Version,
 };
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A connection of the server with one client.
 ///
@@ -23,7 +25,8 @@ pub struct Connection {
     pub(crate) last_packet: Millis,
     /// How long the client may be silent.
     pub(crate) patience: Option<Millis>,
-    pub(crate) config: Config,
+    /// Shared by all that are allowed the same.
+    pub(crate) config: Arc<Config>,
     pub(crate) peer: Peer,
     pub(crate) features: Features,
     /// The authentication that goes on beside an accepted connection.
@@ -40,9 +43,9 @@ pub struct Connection {
     /// The alias that stands for the topic of the last message.
     pub(crate) last_alias: u16,
     pub(crate) chosen_aliases: ChosenAliases,
-    pub(crate) subscribing: VecDeque<crate::subscribing::Request>,
-    /// Properties of the packet that is being written.
-    pub(crate) scratch: PropertiesBuf,
+    pub(crate) subscribing: Lazy<VecDeque<crate::subscribing::Request>>,
+    /// Memory for the properties of the packet that is being written.
+    pub(crate) scratch: Option<Box<PropertiesBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +117,8 @@ impl core::error::Error for CommandError {}
 impl Connection {
     /// A connection that begins `now`.
     #[must_use]
-    pub fn new(config: Config, now: Millis) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, now: Millis) -> Self {
+        let config = config.into();
         let limits = Limits { packet_size: config.connect_size, ..config.limits };
         Self {
             decoder: Decoder { version: Version::V3_1_1, limits },
@@ -132,8 +136,8 @@ impl Connection {
             set_aliases: SetAliases::default(),
             last_alias: 0,
             chosen_aliases: ChosenAliases::default(),
-            subscribing: VecDeque::new(),
-            scratch: PropertiesBuf::default(),
+            subscribing: Lazy::new(),
+            scratch: None,
         }
     }
 

@@ -22,7 +22,7 @@
 //! `connection` is the state machine; what it does with the packets is in `connecting`, `incoming`,
 //! `outgoing` and `subscribing`. `broadcast` is a message to many of them. `session` is what outlives it, `subscriptions` those that it keeps, `under_way` the messages of a session
 //! that were sent, `message` one of them, `stored` a session as bytes. `event` is what a connection
-//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables. `acl` is
+//! tells, `close` why it ends, `config` what it may; `aliases` and `ids` are tables, `lazy` is what most never need. `acl` is
 //! who may publish and receive what, `acl_file` its file, `filter` how topic filters relate to each other.
 //!
 //! A server between clients also needs [`router`], which tells whom a message goes to, and [`retained`],
@@ -52,6 +52,7 @@ mod event;
 pub mod filter;
 mod ids;
 mod incoming;
+mod lazy;
 mod message;
 mod outgoing;
 pub mod retained;

@@ -295,7 +295,7 @@ impl Connection {
         if alias == Alias::None && seconds_left.is_none() {
             return self.write_fitting(publish, output);
         }
-        let mut properties = std::mem::take(&mut self.scratch);
+        let mut properties = self.scratch.take().unwrap_or_default();
         properties.clear();
         let result =
             adapt(&publish.properties, alias, seconds_left, &mut properties).and_then(|()| {
@@ -304,7 +304,7 @@ impl Connection {
                 let properties = properties.as_properties();
                 self.write_fitting(&Publish { topic, properties, ..*publish }, output)
             });
-        self.scratch = properties;
+        self.scratch = Some(properties);
         match result {
             Ok(Written::Head) => self.chosen_aliases.choose(alias, publish.topic),
             // It may fit without an alias, which is longer than a short topic or comes on top of it.

@@ -3,10 +3,12 @@
 
 use crate::asking::Asking;
 use crate::ids::{IdMap, IdSet};
+use crate::lazy::{Empty, Lazy};
 use crate::message::Message;
 use crate::outgoing::Fate;
 use crate::subscriptions::Subscriptions;
 use crate::waiting::Waiting;
+use core::hash::BuildHasherDefault;
 use core::num::NonZeroU64;
 use mqtt_codec::{PacketId, Qos, ReasonCode, SubscriptionOptions};
 use std::collections::VecDeque;
@@ -104,16 +106,10 @@ pub struct Granted {
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(crate) limits: SessionLimits,
-    /// The messages under way; that with packet identifier `n` at `n - 1`.
-    pub(crate) slots: Vec<Slot>,
-    /// Packet identifiers of free slots, the one that has been free for longest first.
-    pub(crate) free: VecDeque<PacketId>,
-    /// Messages under way that have to be sent again, in their order.
-    pub(crate) resend: VecDeque<PacketId>,
-    /// Messages under way that this connection has not sent, so that they take no place in its quota.
-    pub(crate) earlier: IdSet,
+    /// The messages under way.
+    pub(crate) sent: Lazy<Sent>,
     /// Messages that wait for their turn.
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: Lazy<Waiting>,
     /// If the application is asked about each.
     pub(crate) asking: Option<Box<Asking>>,
     pub(crate) under_way: usize,
@@ -128,7 +124,7 @@ pub struct Session {
     pub(crate) connections: u64,
     pub(crate) since: u64,
     /// What has become of messages with a reference, to be told.
-    deliveries: VecDeque<(u64, Delivery)>,
+    deliveries: Lazy<VecDeque<(u64, Delivery)>>,
     pub(crate) dropped: usize,
     /// The subscriptions, if they are kept.
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
@@ -136,6 +132,32 @@ pub struct Session {
     pub(crate) expiry_interval: u32,
     /// Whether a client has ever been connected with it.
     pub(crate) used: bool,
+}
+
+/// Messages under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent {
+    /// That with packet identifier `n` is at `n - 1`.
+    pub(crate) slots: Vec<Slot>,
+    /// Packet identifiers of free slots, the one that has been free for longest first.
+    pub(crate) free: VecDeque<PacketId>,
+    /// Those that have to be sent again, in their order.
+    pub(crate) resend: VecDeque<PacketId>,
+    /// Those that this connection has not sent, so that they take no place in its quota.
+    pub(crate) earlier: IdSet,
+}
+
+impl Empty for Sent {
+    const EMPTY: &'static Self = &Self {
+        slots: Vec::new(),
+        free: VecDeque::new(),
+        resend: VecDeque::new(),
+        earlier: IdSet::with_hasher(BuildHasherDefault::new()),
+    };
+}
+
+impl<T: 'static> Empty for VecDeque<T> {
+    const EMPTY: &'static Self = &Self::new();
 }
 
 /// A packet identifier of ours.
@@ -194,11 +216,8 @@ impl Session {
     pub fn new(limits: SessionLimits) -> Self {
         Self {
             limits,
-            slots: Vec::new(),
-            free: VecDeque::new(),
-            resend: VecDeque::new(),
-            earlier: IdSet::default(),
-            waiting: Waiting::default(),
+            sent: Lazy::new(),
+            waiting: Lazy::new(),
             asking: None,
             under_way: 0,
             bytes: 0,
@@ -207,7 +226,7 @@ impl Session {
             received: IdMap::default(),
             connections: 0,
             since: 0,
-            deliveries: VecDeque::new(),
+            deliveries: Lazy::new(),
             dropped: 0,
             subscriptions: None,
             expiry_interval: 0,
@@ -268,9 +287,9 @@ impl Session {
     pub fn size(&self) -> usize {
         size_of::<Self>()
             + self.bytes
-            + self.slots.capacity() * size_of::<Slot>()
-            + (self.free.capacity() + self.resend.capacity()) * size_of::<PacketId>()
-            + (self.received.capacity() + self.earlier.capacity()) * 4
+            + self.sent.slots.capacity() * size_of::<Slot>()
+            + (self.sent.free.capacity() + self.sent.resend.capacity()) * size_of::<PacketId>()
+            + (self.received.capacity() + self.sent.earlier.capacity()) * 4
             + self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.size())
     }
 
@@ -302,7 +321,7 @@ impl Session {
     /// ends: of those that were sent the ones of QoS 1 [MQTT-4.8.2-5], and those that wait.
     #[must_use]
     pub fn of_groups(&self) -> Vec<Message> {
-        let sent = self.slots.iter().filter_map(|slot| match slot {
+        let sent = self.sent.slots.iter().filter_map(|slot| match slot {
             Slot::Sent(number, message) if message.qos == Qos::AtLeastOnce => {
                 Some((*number, message))
             }
@@ -317,7 +336,7 @@ impl Session {
     /// The same, after which those that waited do not wait here any more.
     pub fn take_of_groups(&mut self) -> Vec<Message> {
         let taken = self.of_groups();
-        for message in self.waiting.take(|message| message.group.is_some()) {
+        for message in self.take_waiting(|message| message.group.is_some()) {
             self.bytes -= message.size();
         }
         self.others_wait();
@@ -326,7 +345,7 @@ impl Session {
 
     /// What has become of a message with a reference, the earliest first.
     pub fn next_delivery(&mut self) -> Option<(u64, Delivery)> {
-        self.deliveries.pop_front()
+        self.deliveries.existing()?.pop_front()
     }
 
     /// A connection begins. Says whether the session is one that the client knows.
@@ -349,7 +368,7 @@ impl Session {
             before != Received::Abandoned
         });
         let mut order: Vec<(u64, PacketId)> = Vec::with_capacity(self.under_way);
-        for (slot, id) in self.slots.iter().zip(1..=u16::MAX) {
+        for (slot, id) in self.sent.slots.iter().zip(1..=u16::MAX) {
             if let (Slot::Sent(number, _) | Slot::Released(number), Some(id)) =
                 (slot, PacketId::new(id))
             {
@@ -357,8 +376,10 @@ impl Session {
             }
         }
         order.sort_unstable();
-        self.resend = order.into_iter().map(|(_, id)| id).collect();
-        self.earlier = self.resend.iter().copied().collect();
+        if let Some(sent) = self.sent.existing() {
+            sent.resend = order.into_iter().map(|(_, id)| id).collect();
+            sent.earlier = sent.resend.iter().copied().collect();
+        }
         known
     }
 
@@ -381,13 +402,16 @@ impl Session {
 
     /// Forgets everything but its limits [MQTT-3.1.2-4], in MQTT 3.1.1 [MQTT-3.1.2-6].
     pub fn clear(&mut self) {
-        for slot in std::mem::take(&mut self.slots) {
+        for slot in
+            self.sent.existing().map(|sent| std::mem::take(&mut sent.slots)).into_iter().flatten()
+        {
             if let Slot::Sent(_, message) = slot {
                 self.lose(message, Dropped::Discarded);
             }
         }
         self.clear_waiting();
-        let (asking, deliveries) = (self.asking.take(), std::mem::take(&mut self.deliveries));
+        let asking = self.asking.take();
+        let deliveries = std::mem::replace(&mut self.deliveries, Lazy::new());
         let subscriptions = self.subscriptions.take();
         let dropped = self.dropped;
         *self = Self {
@@ -405,10 +429,14 @@ impl Session {
     /// Gives back memory that a burst of messages took. The next burst takes it again, so this is for
     /// when there has been none for a while.
     pub fn trim(&mut self) {
-        self.waiting.trim();
+        if self.waiting.is_empty() {
+            self.waiting = Lazy::new();
+        }
         if self.under_way == 0 {
-            self.slots = Vec::new();
-            self.free = VecDeque::new();
+            self.sent = Lazy::new();
+        }
+        if self.deliveries.is_empty() {
+            self.deliveries = Lazy::new();
         }
     }
 
@@ -431,12 +459,14 @@ impl Session {
 
     /// What the application called messages means nothing to it any more.
     fn forget_references(&mut self) {
-        self.deliveries.clear();
-        let sent = self.slots.iter_mut().filter_map(|slot| match slot {
+        self.deliveries = Lazy::new();
+        let sent = self.sent.existing().into_iter().flat_map(|sent| &mut sent.slots);
+        let sent = sent.filter_map(|slot| match slot {
             Slot::Sent(_, message) => Some(message),
             _ => None,
         });
-        for message in sent.chain(self.waiting.iter_mut()) {
+        let waiting = self.waiting.existing().into_iter().flat_map(Waiting::iter_mut);
+        for message in sent.chain(waiting) {
             message.reference = 0;
         }
     }

@@ -25,7 +25,7 @@ impl Session {
         bytes.put_u32(self.expiry_interval);
         bytes.put_u64(self.dropped as u64);
         let mut sent: Vec<_> = (1..=u16::MAX)
-            .zip(&self.slots)
+            .zip(&self.sent.slots)
             .filter_map(|(id, slot)| match slot {
                 Slot::Free => None,
                 Slot::Sent(number, message) => Some((*number, id, Some(message))),
@@ -117,10 +117,10 @@ impl Session {
     /// Puts a message that was under way back to its packet identifier.
     fn restore(&mut self, number: u64, id: PacketId, message: Option<Message>) -> Option<()> {
         let at = usize::from(id.get()) - 1;
-        if self.slots.len() <= at {
-            self.slots.resize_with(at + 1, || Slot::Free);
+        if self.sent.slots.len() <= at {
+            self.sent.slots.resize_with(at + 1, || Slot::Free);
         }
-        let slot = self.slots.get_mut(at).filter(|slot| matches!(slot, Slot::Free))?;
+        let slot = self.sent.slots.get_mut(at).filter(|slot| matches!(slot, Slot::Free))?;
         *slot = match message {
             Some(message) if message.qos == Qos::AtMostOnce => return None,
             Some(message) => {
@@ -137,8 +137,8 @@ impl Session {
     /// The identifiers that nothing was restored to are free.
     fn free_the_rest(&mut self) {
         let ids = (1..=u16::MAX).filter_map(PacketId::new);
-        let free = ids.zip(&self.slots).filter(|(_, slot)| matches!(slot, Slot::Free));
-        self.free = free.map(|(id, _)| id).collect();
+        let free = ids.zip(&self.sent.slots).filter(|(_, slot)| matches!(slot, Slot::Free));
+        self.sent.free = free.map(|(id, _)| id).collect();
     }
 }
 

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: what the client may ask for, and what a session keeps of it.
 
+use crate::lazy::Lazy;
 use crate::{Connection, Granted, Session, Violation};
 use mqtt_codec::{
     PacketId, Property, Qos, ReasonCode, Subscribe, SubscriptionOptions, Unsubscribe, topic,
@@ -102,7 +103,11 @@ impl Connection {
 
     fn answered(&mut self, packet_id: PacketId) -> Option<Request> {
         let index = self.subscribing.iter().position(|request| request.packet_id == packet_id)?;
-        self.subscribing.remove(index)
+        let request = self.subscribing.remove(index);
+        if self.subscribing.is_empty() {
+            self.subscribing = Lazy::new();
+        }
+        request
     }
 }
 

@@ -95,7 +95,7 @@ impl Session {
             found.next().is_some_and(|found| found.subscriber == gone) && found.next().is_none()
         };
         let mut of_groups = Vec::new();
-        for message in self.waiting.take(&mut goes) {
+        for message in self.take_waiting(&mut goes) {
             self.bytes -= message.size();
             if message.group.is_some() {
                 of_groups.push(message);

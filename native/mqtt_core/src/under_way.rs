@@ -3,21 +3,21 @@
 
 use crate::Session;
 use crate::message::Message;
-use crate::session::{Acknowledged, Delivery, Dropped, Next, Slot};
+use crate::session::{Acknowledged, Delivery, Dropped, Next, Sent, Slot};
 use mqtt_codec::{PacketId, Qos, ReasonCode};
 
 impl Session {
     /// What has to be sent next. A message that is sent again needs a place in the client's quota,
     /// PUBREL needs none.
     pub(crate) fn next(&mut self, quota: u16) -> Next {
-        while let Some(&id) = self.resend.front() {
+        while let Some(&id) = self.sent.resend.front() {
             let next = match self.slot(id) {
                 Some(Slot::Sent(..)) if quota == 0 => return Next::Nothing,
                 Some(Slot::Sent(..)) => Next::Resend(id),
                 Some(Slot::Released(_)) => Next::Release(id),
                 _ => Next::Nothing,
             };
-            self.resend.pop_front();
+            self.sent.resend.pop_front();
             if !matches!(next, Next::Nothing) {
                 return next;
             }
@@ -30,31 +30,32 @@ impl Session {
 
     /// A packet identifier for a message that will be sent, and stays free until then.
     pub(crate) fn free_id(&mut self) -> Option<PacketId> {
-        if let Some(&id) = self.free.front() {
+        let sent = &mut *self.sent;
+        if let Some(&id) = sent.free.front() {
             return Some(id);
         }
-        let id = PacketId::new(u16::try_from(self.slots.len() + 1).ok()?)?;
-        self.slots.push(Slot::Free);
-        self.free.push_back(id);
+        let id = PacketId::new(u16::try_from(sent.slots.len() + 1).ok()?)?;
+        sent.slots.push(Slot::Free);
+        sent.free.push_back(id);
         Some(id)
     }
 
     /// A message is under way with the identifier that [`free_id`](Self::free_id) gave, and counts.
     #[inline]
     pub(crate) fn sent(&mut self, id: PacketId, message: Message) {
-        self.free.pop_front();
         self.under_way += 1;
         self.next += 1;
         self.last = Some(id);
-        let number = self.next;
-        if let Some(slot) = self.slot_mut(id) {
-            *slot = Slot::Sent(number, message);
+        let sent = &mut *self.sent;
+        sent.free.pop_front();
+        if let Some(slot) = sent.slot_mut(id) {
+            *slot = Slot::Sent(self.next, message);
         }
     }
 
     /// A message that was under way was sent again, and takes a place in this connection's quota.
     pub(crate) fn resent(&mut self, id: PacketId) {
-        self.earlier.remove(&id);
+        self.sent.earlier.remove(&id);
     }
 
     pub(crate) fn message(&self, id: PacketId) -> Option<&Message> {
@@ -127,8 +128,7 @@ impl Session {
         self.bytes -= size;
         self.drop_message(reference, dropped);
         if !release {
-            self.earlier.remove(&id);
-            self.release_id(id);
+            self.done(id);
         } else if let Some(slot) = self.slot_mut(id) {
             *slot = Slot::Released(number);
         }
@@ -136,23 +136,26 @@ impl Session {
     }
 
     fn done(&mut self, id: PacketId) -> Acknowledged {
-        self.release_id(id);
-        if self.earlier.remove(&id) { Acknowledged::DoneEarlier } else { Acknowledged::Done }
-    }
-
-    fn release_id(&mut self, id: PacketId) {
         self.under_way -= 1;
-        if let Some(slot) = self.slot_mut(id) {
+        let sent = &mut *self.sent;
+        if let Some(slot) = sent.slot_mut(id) {
             *slot = Slot::Free;
-            self.free.push_back(id);
+            sent.free.push_back(id);
         }
+        if sent.earlier.remove(&id) { Acknowledged::DoneEarlier } else { Acknowledged::Done }
     }
 
     fn slot(&self, id: PacketId) -> Option<&Slot> {
-        self.slots.get(usize::from(id.get()) - 1)
+        self.sent.slots.get(usize::from(id.get()) - 1)
     }
 
     pub(crate) fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
+        self.sent.existing()?.slot_mut(id)
+    }
+}
+
+impl Sent {
+    fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
         self.slots.get_mut(usize::from(id.get()) - 1)
     }
 }

@@ -3,6 +3,7 @@
 //! Those of QoS 0 wait only while a connection is there to send them, and take no room of the others.
 
 use crate::Millis;
+use crate::lazy::Empty;
 use crate::message::Message;
 use crate::session::{Dropped, Session};
 use mqtt_codec::{Publish, Qos};
@@ -19,6 +20,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -103,13 +105,11 @@ impl Waiting {
         self.expires = expires;
         taken
     }
+}
 
-    /// Gives its memory back, if nothing waits.
-    pub(crate) fn trim(&mut self) {
-        if self.is_empty() {
-            self.messages = VecDeque::new();
-        }
-    }
+impl Empty for Waiting {
+    const EMPTY: &'static Self =
+        &Self { messages: VecDeque::new(), light: 0, light_bytes: 0, expires: None };
 }
 
 impl Session {
@@ -156,6 +156,11 @@ impl Session {
         self.waiting.push(message);
     }
 
+    /// Takes out the messages that wait of which `goes` says so.
+    pub(crate) fn take_waiting(&mut self, goes: impl FnMut(&Message) -> bool) -> Vec<Message> {
+        self.waiting.existing().map_or_else(Vec::new, |waiting| waiting.take(goes))
+    }
+
     /// Messages that have not been sent yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -165,16 +170,17 @@ impl Session {
     /// Whether a new message has to wait behind others.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.resend.is_empty() || !self.waiting.is_empty()
+        !self.sent.resend.is_empty() || !self.waiting.is_empty()
     }
 
     /// How many further messages of QoS 1 and 2 are taken, if they are small.
     #[must_use]
     pub fn room(&self) -> usize {
-        if self.bytes - self.waiting.light_bytes >= self.limits.bytes {
+        let waiting = &*self.waiting;
+        if self.bytes - waiting.light_bytes >= self.limits.bytes {
             return 0;
         }
-        let kept = self.under_way + self.waiting.len() - self.waiting.light;
+        let kept = self.under_way + waiting.len() - waiting.light;
         self.limits.messages.saturating_sub(kept)
     }
 
@@ -183,7 +189,7 @@ impl Session {
         if qos > Qos::AtMostOnce {
             return self.room() > 0;
         }
-        let Waiting { light, light_bytes, .. } = self.waiting;
+        let Waiting { light, light_bytes, .. } = *self.waiting;
         light < self.limits.messages && light_bytes < self.limits.bytes
     }
 
@@ -233,7 +239,8 @@ impl Session {
     /// Drops all of these, but for those that the application has been asked about [MQTT-3.3.2-5].
     fn drop_all_expired(&mut self, now: Millis) {
         let front = self.asking.as_ref().map_or(0, |asking| asking.asked_about());
-        for message in self.waiting.take_expired(front, now) {
+        let Some(waiting) = self.waiting.existing() else { return };
+        for message in waiting.take_expired(front, now) {
             self.bytes -= message.size();
             self.lose(message, Dropped::Expired);
         }
@@ -245,7 +252,7 @@ impl Session {
             return;
         }
         self.others_wait();
-        for message in self.waiting.take(|message| message.qos == Qos::AtMostOnce) {
+        for message in self.take_waiting(|message| message.qos == Qos::AtMostOnce) {
             self.bytes -= message.size();
             self.lose(message, Dropped::NotConnected);
         }

@@ -155,7 +155,7 @@ impl Greeting {
         let mut answer = Vec::new();
         // Nothing of CONNECT touches the session.
         let mut session = core::Session::new(core::SessionLimits::default());
-        let mut state = core::Connection::new(self.shared.options.core(), 0);
+        let mut state = core::Connection::new(self.shared.config.clone(), 0);
         match state.receive(0, &self.received, &mut session, &mut answer) {
             Ok(Received::Event(Event::Connect(_), _)) => Progress::Done(Outcome::Connect),
             Ok(_) => Progress::Part,
@@ -165,7 +165,7 @@ impl Greeting {
 
     /// Waits for the rest of CONNECT.
     async fn wait(mut self) {
-        let patience = self.shared.options.core().connect_timeout;
+        let patience = self.shared.config.connect_timeout;
         let patience = patience.map_or(Duration::MAX, Duration::from_millis);
         let outcome = timeout(patience, self.await_connect()).await;
         let shared = self.shared.clone();
@@ -194,7 +194,7 @@ impl Greeting {
         let Self { shared, socket, peer, received } = self;
         if let Outcome::Connect = outcome {
             let options = &shared.options;
-            let state = core::Connection::new(options.core(), clock::now());
+            let state = core::Connection::new(shared.config.clone(), clock::now());
             let connection = Connection::new(options, state, Some(socket), received);
             return Some(Greeted { connection, peer });
         }

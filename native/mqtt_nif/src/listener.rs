@@ -14,6 +14,7 @@ use crate::options::{ConnectionOptions, Limit};
 use crate::os::{address, posix};
 use crate::socket::Socket;
 use crate::{atoms, flusher, runtime, terms};
+use mqtt_core::Config;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustler::{
@@ -42,6 +43,8 @@ struct ListenerOptions {
 /// What the listener's processes, the connections and the tasks share.
 pub(crate) struct Shared {
     pub(crate) options: ConnectionOptions,
+    /// The part of them that the state machine has.
+    pub(crate) config: Arc<Config>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) counters: Counters,
     pub(crate) greetings: Arc<Greetings>,
@@ -211,6 +214,7 @@ fn open(
     let gate = Gate::new(max_connections, options.max_connections_per_ip.0);
     let listener = ResourceArc::new(Listener {
         shared: Arc::new(Shared {
+            config: connection_options.core(),
             options: connection_options,
             gate: Arc::new(gate),
             counters: Counters::default(),

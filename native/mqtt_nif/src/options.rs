@@ -5,7 +5,11 @@ use crate::output::{OutputOptions, SlowPeer};
 use mqtt_codec::Limits;
 use mqtt_core::{Config, Millis, SessionLimits};
 use rustler::{Atom, Decoder, Error, NifMap, NifResult, Term};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// The configuration that was asked for last. Nothing else is locked behind it.
+static LAST: Mutex<Option<Arc<Config>>> = Mutex::new(None);
 
 /// Milliseconds, or `:infinity`.
 #[derive(Clone, Copy)]
@@ -114,7 +118,17 @@ impl SessionOptions {
 }
 
 impl ConnectionOptions {
-    pub(crate) fn core(&self) -> Config {
+    /// The configuration, which connections with the same share if they are opened one behind the other.
+    pub(crate) fn core(&self) -> Arc<Config> {
+        let config = self.config();
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = last.as_ref().filter(|last| ***last == config) {
+            return last.clone();
+        }
+        last.insert(Arc::new(config)).clone()
+    }
+
+    fn config(&self) -> Config {
         Config {
             limits: Limits {
                 packet_size: self.max_packet_size,
