@@ -156,6 +156,7 @@ defmodule MQTT.Server.Connection do
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :send_queue_full}, s), do: {:stop, {:shutdown, :send_queue_full}, s}
+  def handle_info({:"$mqtt", :flooded}, s), do: {:noreply, Heap.flooded(s)}
   def handle_info({:"$mqtt", :session}, s), do: [] |> write(s) |> and_then(&ask/1)
   def handle_info({:"$mqtt", :output}, s), do: write([], s)
 
@@ -362,7 +363,7 @@ defmodule MQTT.Server.Connection do
   end
 
   defp next(s, {:collect, next}), do: s |> Heap.collect() |> go_on(next)
-  defp next(%{phase: :connected} = s, next), do: s |> Heap.usual() |> go_on(next)
+  defp next(%{phase: :connected} = s, next), do: s |> Heap.connected() |> go_on(next)
   defp next(s, next), do: go_on(s, next)
 
   defp go_on(%{io: {:ssl, socket}} = s, :wait) do

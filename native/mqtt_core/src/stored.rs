@@ -136,9 +136,10 @@ impl Session {
 
     /// The identifiers that nothing was restored to are free.
     fn free_the_rest(&mut self) {
+        let Some(sent) = self.sent.existing() else { return };
         let ids = (1..=u16::MAX).filter_map(PacketId::new);
-        let free = ids.zip(&self.sent.slots).filter(|(_, slot)| matches!(slot, Slot::Free));
-        self.sent.free = free.map(|(id, _)| id).collect();
+        let free = ids.zip(&sent.slots).filter(|(_, slot)| matches!(slot, Slot::Free));
+        sent.free = free.map(|(id, _)| id).collect();
     }
 }
 

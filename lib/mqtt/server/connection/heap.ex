@@ -1,7 +1,7 @@
 defmodule MQTT.Server.Connection.Heap do
   @moduledoc false
-  # How many words the heap of a connection's process has at least: what is usual, but more until the client is connected and
-  # while it floods. `heap` of the connection `s` is then `{given, before}`, of which the latter is given back.
+  # How many words the heap of a connection's process has at least: what is usual, but more until the client is connected, and
+  # for a while when it floods. `heap` of the connection `s` is then `{given, before}`, of which the latter is given back.
 
   alias MQTT.Server.Connection.Actions
 
@@ -10,6 +10,9 @@ defmodule MQTT.Server.Connection.Heap do
 
   # Enough for the small messages of a read, and for what callbacks make of them.
   @flooded 28_690
+
+  # For so many milliseconds; then it is seen whether the client still does.
+  @flood 1_000
 
   @type t :: {given :: pos_integer, before :: non_neg_integer} | nil
 
@@ -29,15 +32,13 @@ defmodule MQTT.Server.Connection.Heap do
   while the next ones are made or handled, when nearly all of it is.
   """
   @spec collect(Actions.s()) :: Actions.s()
-  def collect(%{heap: {@flooded, _}} = s) do
-    :erlang.garbage_collect(self(), type: :minor)
-    s
-  end
+  def collect(%{heap: {@flooded, _}} = s), do: collected(s)
 
   def collect(s) do
-    s = usual(s)
-    :erlang.garbage_collect(self(), type: :minor)
-    if fits?(@flooded), do: %{s | heap: give(@flooded)}, else: s
+    s = s |> give_back() |> collected()
+    heap = if fits?(@flooded), do: give(@flooded)
+    _ = heap && Process.send_after(self(), {:"$mqtt", :flooded}, @flood)
+    %{s | heap: heap}
   end
 
   # Who sets a limit is not to be killed for what we take, of which there is twice as much while it is collected.
@@ -47,11 +48,23 @@ defmodule MQTT.Server.Connection.Heap do
     maximum == 0 or 4 * words <= maximum
   end
 
-  @doc "The heap may be as usual."
-  @spec usual(Actions.s()) :: Actions.s()
-  def usual(%{heap: nil} = s), do: s
+  @doc "The client is connected."
+  @spec connected(Actions.s()) :: Actions.s()
+  def connected(%{heap: {@connecting, _}} = s), do: give_back(s)
+  def connected(s), do: s
 
-  def usual(%{heap: {given, before}} = s) do
+  @doc "The client has flooded. If it still does, the next events say so."
+  @spec flooded(Actions.s()) :: Actions.s()
+  def flooded(s), do: s |> give_back() |> collected()
+
+  defp collected(s) do
+    :erlang.garbage_collect(self(), type: :minor)
+    s
+  end
+
+  defp give_back(%{heap: nil} = s), do: s
+
+  defp give_back(%{heap: {given, before}} = s) do
     # Unless the handler has said since what it wants.
     with wanted when wanted != given <- Process.flag(:min_heap_size, before),
          do: Process.flag(:min_heap_size, wanted)
