@@ -213,12 +213,16 @@ impl Connection {
         self.features.session_expiry_interval = self.peer.session_expiry_interval;
         for property in properties.iter() {
             match property {
+                // The configuration stays shared where it says so already.
+                Property::ReceiveMaximum(maximum) if maximum == self.config.receive_maximum => {}
                 Property::ReceiveMaximum(maximum) => {
                     Arc::make_mut(&mut self.config).receive_maximum = maximum;
                 }
                 Property::MaximumPacketSize(size) => {
                     self.decoder.limits.packet_size = size as usize;
                 }
+                Property::TopicAliasMaximum(maximum)
+                    if maximum == self.config.topic_alias_maximum => {}
                 Property::TopicAliasMaximum(maximum) => {
                     Arc::make_mut(&mut self.config).topic_alias_maximum = maximum;
                 }
