@@ -40,6 +40,10 @@ defmodule MQTT.Server.Callbacks do
       properties, state}`, which sends AUTH; its answer calls `c:handle_auth/3`. Without that callback
       such a client is rejected [MQTT-4.12.0-1].
 
+      A limit of the process' heap (`Process.flag(:max_heap_size, limit)`) is to be set here. Later the client may flood, and then the
+      process has a heap of at least 28,690 words for a second at a time, for which a lower limit is a `badarg`; one that was set here is
+      kept to.
+
       Two things are the handler's: before MQTT 5.0, which has the library assign one, a client
       identifier may be empty, and a handler that keeps anything by it has to choose one itself
       [MQTT-3.1.3-6]; and a client that connects a second time has to be disconnected where it was
