@@ -2,13 +2,13 @@
 //! those that it has sent, and its subscriptions (section 4.1).
 
 use crate::asking::Asking;
-use crate::ids::{IdMap, IdSet};
-use crate::lazy::{Empty, Lazy};
+use crate::ids::IdMap;
+use crate::lazy::Lazy;
 use crate::message::Message;
 use crate::outgoing::Fate;
 use crate::subscriptions::Subscriptions;
+use crate::under_way::Sent;
 use crate::waiting::Waiting;
-use core::hash::BuildHasherDefault;
 use core::num::NonZeroU64;
 use mqtt_codec::{PacketId, Qos, ReasonCode, SubscriptionOptions};
 use std::collections::VecDeque;
@@ -132,32 +132,6 @@ pub struct Session {
     pub(crate) expiry_interval: u32,
     /// Whether a client has ever been connected with it.
     pub(crate) used: bool,
-}
-
-/// Messages under way.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sent {
-    /// That with packet identifier `n` is at `n - 1`.
-    pub(crate) slots: Vec<Slot>,
-    /// Packet identifiers of free slots, the one that has been free for longest first.
-    pub(crate) free: VecDeque<PacketId>,
-    /// Those that have to be sent again, in their order.
-    pub(crate) resend: VecDeque<PacketId>,
-    /// Those that this connection has not sent, so that they take no place in its quota.
-    pub(crate) earlier: IdSet,
-}
-
-impl Empty for Sent {
-    const EMPTY: &'static Self = &Self {
-        slots: Vec::new(),
-        free: VecDeque::new(),
-        resend: VecDeque::new(),
-        earlier: IdSet::with_hasher(BuildHasherDefault::new()),
-    };
-}
-
-impl<T: 'static> Empty for VecDeque<T> {
-    const EMPTY: &'static Self = &Self::new();
 }
 
 /// A packet identifier of ours.
@@ -286,6 +260,9 @@ impl Session {
     #[must_use]
     pub fn size(&self) -> usize {
         size_of::<Self>()
+            + self.sent.size()
+            + self.waiting.size()
+            + self.deliveries.size()
             + self.bytes
             + self.sent.slots.capacity() * size_of::<Slot>()
             + (self.sent.free.capacity() + self.sent.resend.capacity()) * size_of::<PacketId>()

@@ -2,9 +2,35 @@
 //! 5.0 section 2.2.1).
 
 use crate::Session;
+use crate::ids::IdSet;
+use crate::lazy::Empty;
 use crate::message::Message;
-use crate::session::{Acknowledged, Delivery, Dropped, Next, Sent, Slot};
+use crate::session::{Acknowledged, Delivery, Dropped, Next, Slot};
+use core::hash::BuildHasherDefault;
 use mqtt_codec::{PacketId, Qos, ReasonCode};
+use std::collections::VecDeque;
+
+/// Messages under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent {
+    /// That with packet identifier `n` is at `n - 1`.
+    pub(crate) slots: Vec<Slot>,
+    /// Packet identifiers of free slots, the one that has been free for longest first.
+    pub(crate) free: VecDeque<PacketId>,
+    /// Those that have to be sent again, in their order.
+    pub(crate) resend: VecDeque<PacketId>,
+    /// Those that this connection has not sent, so that they take no place in its quota.
+    pub(crate) earlier: IdSet,
+}
+
+impl Empty for Sent {
+    const EMPTY: &'static Self = &Self {
+        slots: Vec::new(),
+        free: VecDeque::new(),
+        resend: VecDeque::new(),
+        earlier: IdSet::with_hasher(BuildHasherDefault::new()),
+    };
+}
 
 impl Session {
     /// What has to be sent next. A message that is sent again needs a place in the client's quota,
