@@ -48,7 +48,7 @@ defmodule MQTT.Native do
     do: :erlang.nif_error(:not_loaded)
 
   def connection_disconnect(_connection, _code, _properties), do: :erlang.nif_error(:not_loaded)
-  def connection_send(_connection, _commands, _again, _alone), do: :erlang.nif_error(:not_loaded)
+  def connection_send(_connection, _commands, _again, _few), do: :erlang.nif_error(:not_loaded)
   def connection_take_output(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_check_time(_connection), do: :erlang.nif_error(:not_loaded)
   def connection_settle(_connection), do: :erlang.nif_error(:not_loaded)

@@ -4,7 +4,7 @@ defmodule MQTT.Server.Connection do
   # actions, and these go back as commands, a batch in one call. No protocol is known here.
   #
   # Until CONNECT is accepted, which may take several rounds of authentication, calls, casts and
-  # messages are kept. `connection/` has its parts: `Connecting` until then, `Actions` of callbacks, `Asking` about messages, `Time`, `Heap`.
+  # messages are kept. `connection/` has its parts: `Connecting` until then, `Actions` of callbacks, `Mailbox`, `Asking` about messages, `Time`, `Heap`.
 
   @behaviour :gen_server
 
@@ -12,14 +12,13 @@ defmodule MQTT.Server.Connection do
 
   alias MQTT.{Native, Reason, Transport}
   alias MQTT.Server.{Events, Options, Poller, Will, Writer}
-  alias MQTT.Server.Connection.Heap
+  alias MQTT.Server.Connection.{Heap, Mailbox}
   alias MQTT.Server.Events.Handler
 
   @enforce_keys [:module, :handler, :state, :connection, :io, :corked, :heap]
   defstruct @enforce_keys ++
               [
                 phase: :connecting,
-                marked: false,
                 params: %{},
                 assigned_id: nil,
                 will: nil,
@@ -41,7 +40,7 @@ defmodule MQTT.Server.Connection do
   # refs: what the numbers stand for that messages to the client have, see `MQTT.Server.Deliveries`
   # left: whether the client has sent DISCONNECT, behind which it reads and sends nothing
   # asks: whether handle_delivery/4 is called for each message of the session
-  # corked: commands to be written; marked: whether a message that ends the waiting is on its way
+  # corked: commands to be written
   # kept: what came before CONNECT, the last one first; then, what of it is not yet handled
 
   @doc "Turns the calling process into the connection of an accepted socket."
@@ -131,21 +130,18 @@ defmodule MQTT.Server.Connection do
   end
 
   def handle_call(request, from, %{phase: :connected} = s) do
-    s.module.handle_call(request, from, s.state) |> returned(s)
+    Mailbox.handle({:"$gen_call", from, request}, s)
   end
 
-  def handle_call(request, from, s), do: keep({:call, request, from}, s)
+  def handle_call(request, from, s), do: keep({:"$gen_call", from, request}, s)
 
   @impl true
-  def handle_cast(request, %{phase: :connected} = s) do
-    s.module.handle_cast(request, s.state) |> returned(s)
-  end
+  def handle_cast(request, %{phase: :connected} = s),
+    do: Mailbox.handle({:"$gen_cast", request}, s)
 
-  def handle_cast(request, s), do: keep({:cast, request}, s)
+  def handle_cast(request, s), do: keep({:"$gen_cast", request}, s)
 
   @impl true
-  def handle_info({:"$mqtt", {:cork, before}}, s), do: handled(before, s)
-
   def handle_info({:"$mqtt", :start}, s) do
     case s |> describe() |> read() do
       {:noreply, %{phase: :connecting} = s} -> check_time(s)
@@ -153,6 +149,7 @@ defmodule MQTT.Server.Connection do
     end
   end
 
+  def handle_info({:"$mqtt", :corked}, s), do: flush(s)
   def handle_info({:"$mqtt", :check_time}, s), do: check_time(s)
   def handle_info({:"$mqtt", :send_timeout}, s), do: {:stop, {:shutdown, :send_timeout}, s}
   def handle_info({:"$mqtt", :send_queue_full}, s), do: {:stop, {:shutdown, :send_queue_full}, s}
@@ -175,11 +172,8 @@ defmodule MQTT.Server.Connection do
   def handle_info({:ssl_error, socket, reason}, %{io: {:ssl, socket}} = s),
     do: {:stop, {:shutdown, {:socket_error, reason}}, s}
 
-  def handle_info(message, %{phase: :connected} = s) do
-    s.handler.handle_info.(message, s.state) |> returned(s)
-  end
-
-  def handle_info(message, s), do: keep({:info, message}, s)
+  def handle_info(message, %{phase: :connected} = s), do: Mailbox.handle(message, s)
+  def handle_info(message, s), do: keep(message, s)
 
   # One kept message after the other, each with the state that the one before it left.
   @impl true
@@ -189,16 +183,24 @@ defmodule MQTT.Server.Connection do
   end
 
   def handle_continue(:kept, %{kept: [message | kept]} = s) do
-    s = %{s | kept: kept}
+    Mailbox.call(message, s, s.state)
+    |> returned(%{s | kept: kept})
+    |> and_then(&{:noreply, &1, {:continue, :kept}})
+  end
 
-    result =
-      case message do
-        {:call, request, from} -> handle_call(request, from, s)
-        {:cast, request} -> handle_cast(request, s)
-        {:info, message} -> handle_info(message, s)
-      end
+  # What ended the turn of others. gen_server would do this itself.
+  def handle_continue({:message, {:EXIT, pid, reason} = message}, s) do
+    if pid == parent(), do: {:stop, reason, s}, else: handle_info(message, s)
+  end
 
-    and_then(result, &{:noreply, &1, {:continue, :kept}})
+  def handle_continue({:message, message}, s), do: message |> handle_info(s) |> and_then(&flush/1)
+
+  def handle_continue({:raise, _message, kind, value, stacktrace}, _s),
+    do: :erlang.raise(kind, value, stacktrace)
+
+  defp parent do
+    [parent | _] = Process.get(:"$ancestors")
+    if is_atom(parent), do: Process.whereis(parent), else: parent
   end
 
   @impl true

@@ -136,14 +136,14 @@ impl Drop for Cork<'_> {
 }
 
 /// Encodes and writes the commands of a list behind the `answers`, as many as one call may. If one of them is bad, those
-/// before it have been written. Commands that are `alone` may be left to a writer.
+/// before it have been written. If there are only a `few`, they may be left to a writer.
 pub(crate) fn run<'a>(
     connection: &Arc<Connection>,
     peer: &mut Peer<'_>,
     answers: &mut Vec<u8>,
     mut commands: Term<'a>,
     again: bool,
-    alone: bool,
+    few: bool,
 ) -> Outcome<'a> {
     let mut cork = Cork::new();
     // A burst of them is not to leave its memory.
@@ -180,7 +180,7 @@ pub(crate) fn run<'a>(
         }
     };
     let mut output = connection.output();
-    let left = alone && cork.can_be_left() && !output.is_fed() && writers::are_better(now);
+    let left = few && cork.can_be_left() && !output.is_fed() && writers::are_better(now);
     let given = left && cork.leave(connection, &mut output);
     cork.write(connection, &mut output);
     count_dropped(&mut output, peer, dropped_before);

@@ -249,7 +249,7 @@ pub(crate) fn adopt(env: Env<'_>, connection: Arc<Connection>) -> Option<Handle<
 }
 
 /// Encodes and writes the commands of a list, and what waits in the session. `again` says that they were left by another call, which
-/// had decided about the messages among them, `alone` that it is one for which nothing more is to be expected. Gives what to do next, or that and what has become of
+/// had decided about the messages among them, `few` that they are not many, behind which nothing more is to be expected. Gives what to do next, or that and what has become of
 /// messages: `{:delivered, deliveries, next}`.
 #[rustler::nif]
 fn connection_send<'a>(
@@ -257,7 +257,7 @@ fn connection_send<'a>(
     handle: Handle<'a>,
     commands: Term<'a>,
     again: bool,
-    alone: bool,
+    few: bool,
 ) -> Term<'a> {
     let connection = handle.connection();
     let Ok(mut input) = connection.input.lock() else {
@@ -272,7 +272,7 @@ fn connection_send<'a>(
     }
     session.looked_at();
     let mut peer = Peer { connection: state, session: &mut session };
-    let outcome = match commands::run(connection, &mut peer, answers, commands, again, alone) {
+    let outcome = match commands::run(connection, &mut peer, answers, commands, again, few) {
         Outcome::Done
             if peer.session.is_waiting() && commands::pump(env, connection, &mut peer).0 =>
         {

@@ -4,7 +4,7 @@
 //!
 //! Broadcasts cork. The writer is told at once, or, where more broadcasts may follow from the same process,
 //! when these are over. What a connection routes to many is corked as well. And a connection's process corks that has a
-//! single packet to write, if there are many such on its scheduler: a message to a thousand processes is a time
+//! few packets to write, if there are many such on its scheduler: a message to a thousand processes is a time
 //! slice of its publisher's, so the next one comes when they all have had their turn. The writer waits for
 //! more, if it has been worth it.
 //!
@@ -30,9 +30,9 @@ const BYTES_AT_ONCE: usize = 256 * 1024;
 /// What a write takes, compared with bytes that are decoded.
 const COST: usize = 2 * 1024;
 
-/// From so many in a millisecond on, packets that are alone are left to a writer: they
+/// From so many in a millisecond on, writes of few packets are left to a writer: they
 /// take more than a tenth of a scheduler.
-const MANY_ALONE: u32 = 32;
+const MANY_SMALL: u32 = 32;
 /// From so many connections on, a writer may wait: about as many microseconds for each of them as its writes take, if
 /// by that every write has a packet more, and milliseconds at most.
 const MANY_WAITING: usize = 32;
@@ -120,21 +120,21 @@ fn give_one(connection: &Arc<Connection>, take: impl FnOnce(&mut Writer) -> bool
 }
 
 thread_local! {
-    /// A millisecond, the packets in it that were alone, and in the one before.
-    static ALONE: Cell<(Millis, u32, u32)> = const { Cell::new((0, 0, 0)) };
+    /// A millisecond, the writes of few packets in it, and in the one before.
+    static SMALL: Cell<(Millis, u32, u32)> = const { Cell::new((0, 0, 0)) };
 }
 
-/// A packet is the only one that a connection has to write. Says whether this scheduler has so many of
-/// them that they are better left to a writer.
+/// A connection has a few packets to write. Says whether this scheduler has so many of
+/// such writes that they are better left to a writer.
 pub(crate) fn are_better(now: Millis) -> bool {
-    let (millisecond, count, before) = ALONE.get();
+    let (millisecond, count, before) = SMALL.get();
     let (count, before) = match now.saturating_sub(millisecond) {
         0 => (count + 1, before),
         1 => (1, count),
         _ => (1, 0),
     };
-    ALONE.set((now, count, before));
-    count.max(before) >= MANY_ALONE
+    SMALL.set((now, count, before));
+    count.max(before) >= MANY_SMALL
 }
 
 impl Writer {

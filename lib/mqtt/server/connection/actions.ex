@@ -3,10 +3,8 @@ defmodule MQTT.Server.Connection.Actions do
   # What callbacks answer is carried out by the connection `s`, a `MQTT.Server.Connection`. Each step gives what a callback of
   # gen_server gives: `{:noreply, s}` or `{:stop, reason, s}`.
   #
-  # What the handler publishes while messages wait in the mailbox is corked: it is written when the
-  # messages that were there have been handled and no more have come, or when `@max_corked` commands or `@max_corked_bytes`
-  # of messages wait, or when a reply is among them. One that stays alone is written, or left to a writer while there
-  # are many such (`native/mqtt_nif/src/writers.rs`).
+  # What the handler publishes is corked: it is written when what has come is handled (see `Mailbox` for messages of other
+  # processes), or when `@max_corked` commands or `@max_corked_bytes` of messages wait, or when a reply is among them.
 
   alias MQTT.{Native, Reason}
   alias MQTT.Server.{Deliveries, Events, Writer}
@@ -30,32 +28,21 @@ defmodule MQTT.Server.Connection.Actions do
     end
   end
 
-  @doc "Actions, beside the state that the callback left."
+  @doc """
+  Actions, beside the state that the callback left. They are written when what is in the mailbox now has been handled, or at once if
+  they are many.
+  """
   @spec act(term, term, s) :: step
-  # This runs for each message of another process, so the struct is copied once.
   def act([], state, s), do: {:noreply, %{s | state: state}}
 
   def act(actions, state, s) do
     case Events.add(actions, s.corked) do
-      {:ok, {commands, count, bytes, ours?, refs} = corked} ->
-        cond do
-          ours? or count >= @max_corked or bytes >= @max_corked_bytes ->
-            flush(%{s | state: state, corked: corked})
-
-          s.marked ->
-            {:noreply, %{s | state: state, corked: corked}}
-
-          match?([_], commands) and empty?() ->
-            send_off(
-              commands,
-              ours?,
-              %{s | state: state, refs: Deliveries.remember(s.refs, refs)},
-              true
-            )
-
-          true ->
-            mark(0)
-            {:noreply, %{s | state: state, corked: corked, marked: true}}
+      {:ok, corked} ->
+        if full?(corked) do
+          flush(%{s | state: state, corked: corked})
+        else
+          if s.corked == Events.none(), do: send(self(), {:"$mqtt", :corked})
+          {:noreply, %{s | state: state, corked: corked}}
         end
 
       {:error, reason, corked} ->
@@ -63,51 +50,42 @@ defmodule MQTT.Server.Connection.Actions do
     end
   end
 
-  @doc """
-  The messages have been handled that were in the mailbox when `before` commands were corked. Those who have more for this process may
-  be waiting for the scheduler: they get their turn, until nothing has come of it. When nobody waits, this costs a message.
-  """
-  @spec handled(before :: non_neg_integer, s) :: step
-  def handled(before, %{corked: {_, count, _, _, _}} = s) when count > before do
-    :erlang.yield()
-    mark(count)
-    {:noreply, s}
-  end
-
-  def handled(_before, s), do: flush(%{s | marked: false})
-
-  defp empty?, do: Process.info(self(), :message_queue_len) == {:message_queue_len, 0}
-
-  # Behind the messages that are in the mailbox now.
-  defp mark(count), do: send(self(), {:"$mqtt", {:cork, count}})
+  @doc "Whether commands are written before there are more of them."
+  @spec full?(Events.commands()) :: boolean
+  def full?({_commands, count, bytes, ours?, _refs}),
+    do: ours? or count >= @max_corked or bytes >= @max_corked_bytes
 
   @doc "Writes what is corked."
   @spec flush(s) :: step
   def flush(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
 
-  def flush(%{corked: {commands, _, _, ours?, refs}} = s) do
-    s = %{s | corked: Events.none(), refs: Deliveries.remember(s.refs, refs)}
-    commands |> Enum.reverse() |> send_off(ours?, s, false)
-  end
+  def flush(s), do: send_off(s, false)
 
-  # With `alone`, the command may be left to a writer, if there are many such.
-  defp send_off(commands, ours?, s, alone) do
+  @doc "The same, where it is few and may be left to a writer, as nothing else has come."
+  @spec flush_few(s) :: step
+  def flush_few(%{corked: {[], _, _, _, _}} = s), do: write_ssl(s)
+  def flush_few(s), do: send_off(s, true)
+
+  defp send_off(%{corked: {commands, _, _, ours?, refs}} = s, few) do
+    s = %{s | corked: Events.none(), refs: Deliveries.remember(s.refs, refs)}
+    commands = Enum.reverse(commands)
+
     # What they have put into the session waits for handle_delivery/4, but not within this callback.
     if s.asks, do: send(self(), {:"$mqtt", :session})
 
     if ours?,
       do: commands |> write_in_turn(s, []) |> tell(),
-      else: write(commands, s, false, alone)
+      else: write(commands, s, false, few)
   end
 
   @doc "Carries commands out natively, with which also goes what waits in the session."
-  @spec write([term], s, again :: boolean, alone :: boolean) :: step
-  def write(commands, s, again \\ false, alone \\ false),
-    do: commands |> write(s, again, alone, []) |> tell()
+  @spec write([term], s, again :: boolean, few :: boolean) :: step
+  def write(commands, s, again \\ false, few \\ false),
+    do: commands |> write(s, again, few, []) |> tell()
 
   # With what has become of messages, the last first, which is told when all is carried out: what is published then comes behind.
-  defp write(commands, s, again, alone, told),
-    do: Native.connection_send(s.connection, commands, again, alone) |> written(s, told)
+  defp write(commands, s, again, few, told),
+    do: Native.connection_send(s.connection, commands, again, few) |> written(s, told)
 
   # What was published before a reply is written before it.
   defp write_in_turn(commands, s, told) do
