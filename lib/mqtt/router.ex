@@ -167,10 +167,10 @@ defmodule MQTT.Router do
   @doc """
   Sends retained messages that a filter matches to a connection, as many as its client takes now: `:done`, or
   `{:more, cursor}` to be called again at once, after others had their turn, or `{:wait, cursor}` to be called when the
-  client has read. The first cursor is what `subscribe/4` gave, and `options` are those of the subscription.
+  client has read, or `{:gone, cursor}` if the connection has ended or lost its session, for who has that next. The first cursor is what `subscribe/4` gave, and `options` are those of the subscription.
   """
   @spec send_retained(t, MQTT.Server.connection(), filter :: String.t(), map, cursor) ::
-          :done | {:more, cursor} | {:wait, cursor}
+          :done | {:more | :wait | :gone, cursor}
   def send_retained(router, connection, filter, options, cursor),
     do: Native.router_send_retained(router, connection, filter, options, cursor)
 

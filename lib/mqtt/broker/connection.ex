@@ -8,21 +8,16 @@ defmodule MQTT.Broker.Connection do
 
   alias MQTT.{Message, Native, Router}
   alias MQTT.Broker.{ACL, Context}
-  alias MQTT.Broker.Connection.Entering
-
-  # How long to wait before a client is looked at again that has not read what was retained, in milliseconds: at first, and at most.
-  @retry 20
-  @longest_retry 1_000
+  alias MQTT.Broker.Connection.{Entering, Retained}
 
   @enforce_keys [:broker, :client, :number]
-  defstruct @enforce_keys ++ [session: nil, rules: nil, retained: [], retained_due: false]
+  defstruct @enforce_keys ++ [session: nil, rules: nil, retained_due: false]
 
   # client: what the handler is told of it, if there is one
   # broker: its name, by which what all have in common is found. Here it would be copied for each will that is kept.
   # number: which of two connections of the client is the newer one
   # rules: of the ACL file, if there is one
-  # retained: {filter, options, cursor} of the subscriptions that what is retained is being sent for
-  # retained_due: whether a message that goes on with these is on its way, of which there is one at most
+  # retained_due: whether a message that goes on with what is retained is on its way, of which there is one at most
 
   @impl true
   def init(name, params) do
@@ -174,9 +169,8 @@ defmodule MQTT.Broker.Connection do
         event({:subscribed, filter, options}, s)
 
         if retained?(filter, options, subscribed),
-          do:
-            {:ok, options.qos, send_retained(filter, options, cursor, forget_retained(filter, s))},
-          else: {:ok, options.qos, go_on_with_retained(filter, options, s)}
+          do: {:ok, options.qos, send_retained(filter, options, cursor, s)},
+          else: {:ok, options.qos, change_retained(filter, options, s)}
     end
   end
 
@@ -190,7 +184,8 @@ defmodule MQTT.Broker.Connection do
   def handle_unsubscribe(filter, s) do
     if Router.unsubscribe(router(s), s.session, filter) do
       event({:unsubscribed, filter}, s)
-      {:ok, forget_retained(filter, s)}
+      Retained.remove(Context.get!(s.broker), s.session, s.number, filter)
+      {:ok, s}
     else
       {:error, :no_subscription_existed, s}
     end
@@ -198,54 +193,44 @@ defmodule MQTT.Broker.Connection do
 
   # Behind SUBACK, and one subscription after the other.
   defp send_retained(filter, options, cursor, s) do
-    unless s.retained_due, do: send_more(@retry)
-    %{s | retained: s.retained ++ [{filter, options, cursor}], retained_due: true}
+    Retained.add(Context.get!(s.broker), s.session, s.number, filter, options, cursor)
+    go_on_with_retained(s)
   end
 
-  # What the subscription before was to get goes on, as the new one has it.
-  defp go_on_with_retained(filter, options, s) do
-    retained =
-      for {before, _options, cursor} = entry <- s.retained,
-          do: if(before == filter, do: {filter, options, cursor}, else: entry)
-
-    %{s | retained: retained}
+  defp change_retained(filter, options, s) do
+    Retained.change(Context.get!(s.broker), s.session, s.number, filter, options)
+    s
   end
 
-  defp forget_retained(filter, s),
-    do: %{s | retained: List.keydelete(s.retained, filter, 0)}
+  @doc "Sends what is retained, in its turn."
+  def go_on_with_retained(%{retained_due: true} = s), do: s
+
+  def go_on_with_retained(s) do
+    send(self(), {__MODULE__, :retained})
+    %{s | retained_due: true}
+  end
 
   ## Processes
 
   @impl true
-  def handle_info({__MODULE__, :retained, _retry}, %{retained: []} = s),
-    do: {:ok, %{s | retained_due: false}}
+  def handle_info({__MODULE__, :retained}, s),
+    do: Context.get!(s.broker) |> Retained.send_some(s.session, s.number) |> retained_sent(s)
 
-  def handle_info({__MODULE__, :retained, retry}, s) do
-    [{filter, options, cursor} | others] = s.retained
-    connection = MQTT.Server.connection()
-
-    case Router.send_retained(router(s), connection, filter, options, cursor) do
-      :done ->
-        if others != [], do: send_more(@retry)
-        {:ok, %{s | retained: others, retained_due: others != []}}
-
-      {:more, cursor} ->
-        send_more(@retry)
-        {:ok, %{s | retained: [{filter, options, cursor} | others]}}
-
-      {:wait, cursor} ->
-        again = {__MODULE__, :retained, min(2 * retry, @longest_retry)}
-        _ = Process.send_after(self(), again, retry)
-        {:ok, %{s | retained: [{filter, options, cursor} | others]}}
-    end
-  end
+  def handle_info({__MODULE__, :retained, retry}, s),
+    do:
+      Context.get!(s.broker) |> Retained.send_some(s.session, s.number, retry) |> retained_sent(s)
 
   # Of a connection that is no listener's.
   def handle_info({MQTT.Broker.Guests, _, :process, _, _reason}, _s), do: {:stop, :shutdown}
 
   def handle_info(_message, s), do: {:ok, s}
 
-  defp send_more(retry), do: send(self(), {__MODULE__, :retained, retry})
+  defp retained_sent(:done, s), do: {:ok, %{s | retained_due: false}}
+
+  defp retained_sent({:after, milliseconds, retry}, s) do
+    _ = Process.send_after(self(), {__MODULE__, :retained, retry}, milliseconds)
+    {:ok, s}
+  end
 
   @impl true
   def handle_call(_call, from, s), do: {:ok, s, {:reply, from, {:error, :not_supported}}}

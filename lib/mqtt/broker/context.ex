@@ -13,6 +13,7 @@ defmodule MQTT.Broker.Context do
     :clients,
     :sessions,
     :processes,
+    :retained,
     :hooks,
     :anonymous,
     :passwords,
@@ -30,6 +31,7 @@ defmodule MQTT.Broker.Context do
 
   # clients: the table of MQTT.Broker.Sessions, which is the process `sessions`
   # processes: a table with others of the broker's processes
+  # retained: the table of MQTT.Broker.Connection.Retained
   # files: the paths of what `passwords` and `acl` are from
   # connection: options of all connections
   # connected: the connections that are there, which that process counts
@@ -41,6 +43,7 @@ defmodule MQTT.Broker.Context do
           clients: :ets.tid(),
           sessions: pid,
           processes: :ets.tid(),
+          retained: :ets.tid(),
           hooks: Handler.hooks(),
           anonymous: boolean | :loopback,
           passwords: Broker.Passwords.t() | nil,

@@ -14,6 +14,7 @@ defmodule MQTT.Broker.Sessions do
 
   alias MQTT.{Router, Session}
   alias MQTT.Broker.{ACL, Context, Handler, Options, Passwords}
+  alias MQTT.Broker.Connection.Retained
 
   # How often expired retained messages are removed, in milliseconds.
   @expire_every 1_000
@@ -162,6 +163,7 @@ defmodule MQTT.Broker.Sessions do
         clients: :ets.new(:mqtt_clients, [:public, write_concurrency: true]),
         sessions: self(),
         processes: :ets.new(:mqtt_processes, [:public]),
+        retained: Retained.new(),
         hooks: Handler.hooks(options.handler),
         anonymous: options.anonymous,
         passwords: passwords,
@@ -335,6 +337,7 @@ defmodule MQTT.Broker.Sessions do
 
     if :ets.select_delete(s.context.clients, [{row, [], [true]}]) == 1 do
       _ = Router.leave(s.context.router, session)
+      Retained.forget(s.context, session)
       [:session_ended]
     else
       _ = leave_unless_known(client_id, session, s.context)

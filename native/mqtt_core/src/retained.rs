@@ -78,6 +78,12 @@ impl Cursor {
         Self { from: None, until: stored }
     }
 
+    /// The same at a topic.
+    #[must_use]
+    pub fn at(&self, topic: &str) -> Self {
+        Self { from: Some(Bound::Included(Arc::from(topic))), ..*self }
+    }
+
     fn until(cursor: Option<&Self>) -> u64 {
         cursor.map_or(u64::MAX, |cursor| cursor.until)
     }

@@ -184,6 +184,22 @@ impl Session {
         self.limits.messages.saturating_sub(kept)
     }
 
+    /// How many further messages, if they are small, leave half of the room to others.
+    #[must_use]
+    pub fn half_room(&self) -> usize {
+        if self.bytes > self.limits.bytes / 2 {
+            return 0;
+        }
+        let kept = self.under_way + self.waiting.len();
+        self.limits.messages.div_ceil(2).saturating_sub(kept)
+    }
+
+    /// Whether a further message is taken, whatever its QoS.
+    #[must_use]
+    pub fn has_any_room(&self) -> bool {
+        self.has_room(Qos::AtMostOnce) && self.has_room(Qos::AtLeastOnce)
+    }
+
     /// Whether a further message of that QoS is taken.
     fn has_room(&self, qos: Qos) -> bool {
         if qos > Qos::AtMostOnce {

@@ -171,6 +171,7 @@ rustler::atoms! {
     other_router,
     quota_exceeded,
     done,
+    gone,
     sessions,
     subscriptions,
     retained,

@@ -218,8 +218,8 @@ fn deliver(
 }
 
 /// Sends retained messages that a filter matches to a connection, as many as a call may and the client takes: `:done`,
-/// or `{:more, cursor}` to be called again with, at once, or `{:wait, cursor}` when the client has read. The options are those of the
-/// subscription.
+/// or `{:more, cursor}` to be called again with, at once, or `{:wait, cursor}` when the client has read, or `{:gone, cursor}` for who
+/// has the session next. The options are those of the subscription.
 #[rustler::nif]
 fn router_send_retained<'a>(
     env: Env<'a>,
@@ -233,24 +233,30 @@ fn router_send_retained<'a>(
     let cursor = cursor(from)?;
     let connection = handle.connection();
     let now = clock::now();
-    let (messages, bytes) = {
-        let Ok(mut input) = connection.input.lock() else { return Ok(atoms::done().encode(env)) };
-        let Some((_, session)) = input.connected() else { return Ok(atoms::done().encode(env)) };
-        // What waits already is sent first, and others need room as well.
-        let messages = if session.is_waiting() { 0 } else { session.room().div_ceil(2) };
-        (messages.min(LOOKED_AT), connection.output().room() / 2)
+    let gone = || Ok((atoms::gone(), from).encode(env));
+    let (messages, bytes, tight) = {
+        let Ok(mut input) = connection.input.lock() else { return gone() };
+        let Some((_, session)) = input.connected() else { return gone() };
+        // Others need room as well. Where these have it all, it is one at a time.
+        let half = session.half_room();
+        let one = usize::from(session.has_any_room());
+        (half.max(one).min(LOOKED_AT), connection.output().room() / 2, half == 0)
     };
     if messages == 0 || bytes == 0 {
         return Ok((atoms::wait(), from).encode(env));
     }
     let (found, next) = page(&router.0, filter, Some(&cursor), messages, bytes, now);
     let mut sender = Sender::new(env, now);
+    let mut unsent = None;
     for message in found {
-        let Ok(mut input) = connection.input.lock() else { break };
-        let Some((state, mut session)) = input.connected() else { break };
+        let topic = message.publish().topic;
+        let mut input = connection.input.lock().ok();
+        let Some((state, mut session)) = input.as_mut().and_then(|input| input.connected()) else {
+            unsent = Some(cursor.at(topic));
+            break;
+        };
         // What replaces it is retained before it is sent to this client, which needs these locks. So an older one
         // never comes behind it.
-        let topic = message.publish().topic;
         let Some(message) = router.0.retained().get(topic, Some(&cursor), now).cloned() else {
             continue;
         };
@@ -264,9 +270,14 @@ fn router_send_retained<'a>(
         let _ = sender.send_locked(connection, state, &mut session, &Sent::Alone(&publish), None);
     }
     sender.finish(false);
-    Ok(match next {
-        None => atoms::done().encode(env),
-        Some(next) => (atoms::more(), ResourceArc::new(CursorResource(next))).encode(env),
+    let term = |cursor| ResourceArc::new(CursorResource(cursor)).encode(env);
+    Ok(match (unsent, next) {
+        (Some(unsent), _) => (atoms::gone(), term(unsent)).encode(env),
+        (None, None) => atoms::done().encode(env),
+        (None, Some(next)) => {
+            let again = if tight { atoms::wait() } else { atoms::more() };
+            (again, term(next)).encode(env)
+        }
     })
 }
 

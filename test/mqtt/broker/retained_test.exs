@@ -4,7 +4,7 @@ defmodule MQTT.Broker.RetainedTest do
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
 
   alias MQTT.{Broker, Message, Router, Session}
-  alias MQTT.Test.{V4, V5}
+  alias MQTT.Test.{Residue, V4, V5}
 
   describe "retained messages" do
     test "come with a subscription, replaced or removed" do
@@ -96,7 +96,7 @@ defmodule MQTT.Broker.RetainedTest do
     end
 
     test "are looked for once at a time, however often a client subscribes" do
-      {name, port} = broker()
+      {name, port} = broker(max_session_messages: 2)
       for t <- ["a", "b"], do: Broker.publish(name, t, "x", %{qos: 1, retain: true})
       client = V5.connected(port, "client", 0x02, [], <<0x21, 1::16>>)
       for n <- 1..200, do: send_bytes(client, V5.subscribe(n, [{"+", 1}]))
@@ -118,6 +118,93 @@ defmodule MQTT.Broker.RetainedTest do
       {:messages, messages} = Process.info(pid, :messages)
       assert Enum.count(messages, &match?({MQTT.Broker.Connection, :retained, _}, &1)) == 1
       :ok = :sys.resume(pid)
+    end
+
+    test "are due to the session, whichever connections it has" do
+      {name, port} = broker(max_session_messages: 50)
+      for n <- 1..200, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      connect = fn -> elem(resume(port, <<0x21, 10::16>>), 0) end
+      client = connect.()
+      send_bytes(client, V5.subscribe(1, [{"t/#", 1}]))
+      assert {:suback, 1, [1], _} = V5.recv_packet(client)
+
+      # Half of the connections are taken over, the others end.
+      {client, payloads} =
+        for turn <- 1..20, reduce: {client, []} do
+          {client, payloads} ->
+            more = take(client, 5)
+            if rem(turn, 2) == 0, do: close(client)
+            {connect.(), more ++ payloads}
+        end
+
+      take_all(client, Enum.uniq(payloads), 200)
+    end
+
+    test "are due to no session that has begun anew" do
+      {name, port} = broker(max_session_messages: 10)
+      for n <- 1..100, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      {client, 0} = resume(port, <<0x21, 1::16>>)
+      V5.subscribed(client, [{"t/#", 1}])
+      close(client)
+      client = V5.connected(port, "client", 0x02, [], <<0x11, 60::32>>)
+      assert_open(client)
+      close(client)
+      {client, 1} = resume(port, <<>>)
+      assert_open(client)
+      assert %{queued: 0} = Broker.info(name, "client").session
+    end
+
+    test "are put into the session before what is published later" do
+      {name, port} = broker()
+      Broker.publish(name, "retained", "first", %{qos: 1, retain: true})
+      {client, 0} = resume(port, <<0x21, 1::16>>)
+      V5.subscribed(client, [{"live", 1}])
+      for n <- 1..10, do: Broker.publish(name, "live", "#{n}", %{qos: 1})
+      send_bytes(client, V5.subscribe(2, [{"retained", 1}]))
+      Residue.eventually(fn -> assert %{queued: 10} = Broker.info(name, "client").session end)
+      Broker.publish(name, "live", "last", %{qos: 1})
+      assert client |> take(12) |> Enum.take(-2) == ["first", "last"]
+    end
+
+    test "find room one by one where others take more than half of it" do
+      {name, port} = broker(max_session_messages: 10)
+      for n <- 1..3, do: Broker.publish(name, "retained/#{n}", "#{n}", %{qos: 1, retain: true})
+      {client, 0} = resume(port, <<0x21, 1::16>>)
+      V5.subscribed(client, [{"live", 1}])
+      for n <- 1..7, do: Broker.publish(name, "live", "#{n}", %{qos: 1})
+      send_bytes(client, V5.subscribe(2, [{"retained/#", 1}]))
+
+      Residue.eventually(fn ->
+        assert %{inflight: 1, queued: 9} = Broker.info(name, "client").session
+      end)
+    end
+
+    # The client with a session, whose properties of CONNECT these are besides, and whether there was one.
+    defp resume(port, properties) do
+      client = open(port)
+      send_bytes(client, V5.connect(0x00, ["client"], <<0x11, 60::32>> <> properties))
+      {:connack, present, 0, _} = V5.recv_packet(client)
+      {client, present}
+    end
+
+    # The payloads of so many messages, which are acknowledged.
+    defp take(client, count), do: for(_ <- 1..count, do: take_one(client))
+
+    defp take_one(client) do
+      case V5.recv_packet(client) do
+        {:publish, _, _, id, payload, _} ->
+          send_bytes(client, <<0x40, 2, id::16>>)
+          payload
+
+        {:suback, _, _, _} ->
+          take_one(client)
+      end
+    end
+
+    # So many different ones come with those that have come.
+    defp take_all(client, payloads, count) do
+      if length(payloads) < count,
+        do: take_all(client, Enum.uniq([take_one(client) | payloads]), count)
     end
 
     test "that are large are all sent to a client that reads slowly" do

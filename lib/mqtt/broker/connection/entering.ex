@@ -6,6 +6,7 @@ defmodule MQTT.Broker.Connection.Entering do
 
   alias MQTT.Session
   alias MQTT.Broker.{ACL, Connection, Context, Handler, Passwords, Sessions}
+  alias MQTT.Broker.Connection.Retained
   alias MQTT.Server.Accepting
 
   @type s :: %Connection{}
@@ -68,13 +69,25 @@ defmodule MQTT.Broker.Connection.Entering do
     case Sessions.open(context, client.client_id, client[:username], s.number, known(client)) do
       {:ok, session, age} ->
         s = %{s | session: session, rules: rules(context, client)}
-        event({:connected, connected(age, session, client)}, s)
-        accepted(context, s)
+        connected = connected(age, session, client)
+        event({:connected, connected}, s)
+        accepted(context, with_retained(context, connected, s))
 
       {:error, reason} ->
         refused(reason, s)
     end
   end
+
+  # What the connection before was still to send of what is retained.
+  defp with_retained(context, :resumed, s),
+    do: if(Retained.due?(context, s.session), do: Connection.go_on_with_retained(s), else: s)
+
+  defp with_retained(context, :discarded, s) do
+    Retained.forget(context, s.session)
+    s
+  end
+
+  defp with_retained(_context, :new, s), do: s
 
   # One who is connected already has another end.
   defp refused(reason, s) do

@@ -1,0 +1,121 @@
+defmodule MQTT.Broker.Connection.Retained do
+  @moduledoc false
+  # The retained messages that are due to a session since it has subscribed to them.
+  #
+  # A row of the table is {session, number, due}, where `due` has {filter, options, cursor} of each subscription, the first
+  # one first, and the number is that of the connection that sends them. The row outlasts the connection, as the
+  # subscriptions do, and the next one goes on with it. So one that is slow to notice that it has lost the session, or was killed, leaves
+  # it as it is.
+
+  alias MQTT.{Router, Session}
+  alias MQTT.Broker.Context
+
+  # How long to wait before a client is looked at again that has not read what was retained, in milliseconds: at first, and at most.
+  @retry 20
+  @longest_retry 1_000
+
+  @typedoc "Of a connection, see `MQTT.Broker.Sessions`."
+  @type connection :: pos_integer
+
+  @doc "The table."
+  @spec new :: :ets.tid()
+  def new, do: :ets.new(:mqtt_retained, [:public, write_concurrency: true])
+
+  @doc "There are no such subscriptions any more."
+  @spec forget(Context.t(), Session.t()) :: true
+  def forget(context, session), do: :ets.delete(context.retained, session)
+
+  @doc "Whether something is due."
+  @spec due?(Context.t(), Session.t()) :: boolean
+  def due?(context, session), do: :ets.member(context.retained, session)
+
+  @doc "What is retained for a subscription is due, behind that of those before it."
+  @spec add(Context.t(), Session.t(), connection, String.t(), map, Router.cursor()) :: :ok
+  def add(context, session, number, filter, options, cursor) do
+    due = List.keydelete(due(context, session, number), filter, 0) ++ [{filter, options, cursor}]
+
+    unless replace(context, session, number, due),
+      do: :ets.insert_new(context.retained, {session, number, due})
+
+    :ok
+  end
+
+  @doc "A subscription has other options. What it was to get goes on, as the new one has it."
+  @spec change(Context.t(), Session.t(), connection, String.t(), map) :: :ok
+  def change(context, session, number, filter, options) do
+    with [_ | _] = due <- due(context, session, number),
+         {_, _, cursor} <- List.keyfind(due, filter, 0) do
+      due = List.keyreplace(due, filter, 0, {filter, options, cursor})
+      replace(context, session, number, due)
+    end
+
+    :ok
+  end
+
+  @doc "A subscription has ended."
+  @spec remove(Context.t(), Session.t(), connection, String.t()) :: :ok
+  def remove(context, session, number, filter) do
+    with [_ | _] = due <- due(context, session, number),
+         do: replace(context, session, number, List.keydelete(due, filter, 0))
+
+    :ok
+  end
+
+  @doc """
+  Sends some of it to the client of the calling process. Gives the milliseconds after which more is to be sent, and with which
+  argument, or `:done`.
+  """
+  @spec send_some(Context.t(), Session.t(), connection, retry :: non_neg_integer) ::
+          {:after, non_neg_integer, retry :: non_neg_integer} | :done
+  def send_some(context, session, number, retry \\ @retry) do
+    case due(context, session, number) do
+      [] ->
+        :done
+
+      [{filter, options, cursor} | others] ->
+        connection = MQTT.Server.connection()
+        sent = Router.send_retained(context.router, connection, filter, options, cursor)
+        rest = with {_, cursor} <- sent, do: [{filter, options, cursor} | others]
+        replace(context, session, number, if(sent == :done, do: others, else: rest))
+        next(sent, others, retry)
+    end
+  end
+
+  defp next({:gone, _cursor}, _others, _retry), do: :done
+  defp next({:wait, _cursor}, _others, retry), do: {:after, retry, min(2 * retry, @longest_retry)}
+  defp next(:done, [], _retry), do: :done
+  defp next(_done_or_more, _others, _retry), do: {:after, 0, @retry}
+
+  # None if a newer connection has it. What another one has left is this one's now.
+  defp due(context, session, number) do
+    case :ets.lookup(context.retained, session) do
+      [{_, ^number, due}] -> due
+      [{_, last, due}] when last < number -> take(context, session, last, due, number)
+      _ -> []
+    end
+  end
+
+  # The other may have added to it while it lost the session, with its subscriptions.
+  defp take(context, session, last, due, number) do
+    filters = for {filter, _options} <- Session.subscriptions(session), do: filter
+    due = for {filter, _, _} = entry <- due, filter in filters, do: entry
+    row = {session, last, :_}
+    next = {{session, number, {:const, due}}}
+
+    if :ets.select_replace(context.retained, [{row, [], [next]}]) == 1,
+      do: due,
+      else: due(context, session, number)
+  end
+
+  # Unless a newer connection has it.
+  defp replace(context, session, number, due) do
+    row = {session, number, :_}
+
+    if due == [] do
+      :ets.select_delete(context.retained, [{row, [], [true]}]) == 1
+    else
+      next = {{session, number, {:const, due}}}
+      :ets.select_replace(context.retained, [{row, [], [next]}]) == 1
+    end
+  end
+end
