@@ -226,6 +226,7 @@ defmodule MQTT.Broker.Connection do
   def handle_info(_message, s), do: {:ok, s}
 
   defp retained_sent(:done, s), do: {:ok, %{s | retained_due: false}}
+  defp retained_sent(:now, s), do: {:ok, go_on_with_retained(%{s | retained_due: false})}
 
   defp retained_sent({:after, milliseconds, retry}, s) do
     _ = Process.send_after(self(), {__MODULE__, :retained, retry}, milliseconds)

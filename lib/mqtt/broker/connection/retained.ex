@@ -62,11 +62,11 @@ defmodule MQTT.Broker.Connection.Retained do
   end
 
   @doc """
-  Sends some of it to the client of the calling process. Gives the milliseconds after which more is to be sent, and with which
-  argument, or `:done`.
+  Sends some of it to the client of the calling process. Says whether that was `:done`, or more is to be sent `:now`, behind what has come, or
+  after some milliseconds, and with which argument.
   """
-  @spec send_some(Context.t(), Session.t(), connection, retry :: non_neg_integer) ::
-          {:after, non_neg_integer, retry :: non_neg_integer} | :done
+  @spec send_some(Context.t(), Session.t(), connection, retry :: pos_integer) ::
+          :done | :now | {:after, pos_integer, retry :: pos_integer}
   def send_some(context, session, number, retry \\ @retry) do
     case due(context, session, number) do
       [] ->
@@ -84,7 +84,7 @@ defmodule MQTT.Broker.Connection.Retained do
   defp next({:gone, _cursor}, _others, _retry), do: :done
   defp next({:wait, _cursor}, _others, retry), do: {:after, retry, min(2 * retry, @longest_retry)}
   defp next(:done, [], _retry), do: :done
-  defp next(_done_or_more, _others, _retry), do: {:after, 0, @retry}
+  defp next(_done_or_more, _others, _retry), do: :now
 
   # None if a newer connection has it. What another one has left is this one's now.
   defp due(context, session, number) do
