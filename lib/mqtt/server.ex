@@ -52,8 +52,8 @@ defmodule MQTT.Server do
   A process that ends before its CONNECT was accepted exits with one of these reasons, or with
   `{:shutdown, :connect_timeout}`, and calls nothing.
 
-  Nothing that a client does causes a report of the logger; a callback that raises causes one, as in
-  a `GenServer`.
+  Nothing that a client does causes a report of the logger; a callback that raises, or stops the process with an unusual reason, causes one, as in
+  a `GenServer`. What a client has said to show who it is, is not in these, unless the callback puts it there.
 
   ## Actions
 
@@ -141,7 +141,7 @@ defmodule MQTT.Server do
   @typedoc """
   Why a client is rejected, which its CONNACK tells it: a reason of 0.2.2, one of `MQTT.Reason` with
   0x80 or above, or the number to be sent. Before MQTT 5.0 there are five codes, and a client is told that which fits, if one
-  does; otherwise the connection is closed without a CONNACK [MQTT-3.2.2-6]. So it is for any other reason, with which the process then exits.
+  does; otherwise the connection is closed without a CONNACK [MQTT-3.2.2-6]. A number below 0x80 is sent as it is, as 0.2.2 does.
   """
   @type init_stop_reason ::
           :unacceptable_protocol

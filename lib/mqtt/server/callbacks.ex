@@ -9,7 +9,9 @@ defmodule MQTT.Server.Callbacks do
 
       `args` is what `enter_loop/3` or the listener's `:handler` was given. `{:ok, state}` accepts the
       client [MQTT-3.1.4-4]; `{:stop, reason}` rejects it with the code that the reason has in its
-      version and ends the process normally, without `c:terminate/2`. A client that was accepted may still be refused by the
+      version and ends the process normally, without `c:terminate/2`. A reason that is none of `t:MQTT.Server.init_stop_reason/0`
+      closes the connection without CONNACK, and is what the process exits with: that is reported to the logger, unless it is
+      `{:shutdown, term}`. A client that was accepted may still be refused by the
       library, as one that CONNACK is too large for; then `c:terminate/2` follows at once.
 
       Beside those of the module's documentation there are these actions here:

@@ -317,7 +317,9 @@ defmodule MQTT.Server.Connection do
   defp received({[{:connect, params}], :decide}, s), do: connect(params, s)
 
   defp received({[{:auth, code, properties}], :decide}, %{phase: :authenticating} = s) do
-    s.module.handle_auth(Reason.name(code), properties, s.state) |> decided(s)
+    fn -> s.module.handle_auth(Reason.name(code), properties, s.state) end
+    |> Events.confidential()
+    |> decided(s)
   end
 
   defp received({events, next}, s), do: events |> handle_events(s) |> and_then(&next(&1, next))

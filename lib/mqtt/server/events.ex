@@ -58,7 +58,9 @@ defmodule MQTT.Server.Events do
   end
 
   def handle([{:auth, code, properties} | events], handler, state, commands) do
-    case call(handler.module, :handle_auth, [Reason.name(code), properties, state]) do
+    authenticate = fn -> handler.module.handle_auth(Reason.name(code), properties, state) end
+
+    case call(__MODULE__, :confidential, [authenticate]) do
       {:ok, state} ->
         handle(events, handler, state, put_auth(0x00, %{}, commands))
 
@@ -371,6 +373,23 @@ defmodule MQTT.Server.Events do
   catch
     kind, value -> caught(kind, value, __STACKTRACE__)
   end
+
+  @doc """
+  Calls a callback with what a client has sent to show who it is. If that raises, the stacktrace is without it, which otherwise
+  has the arguments of a function that has no clause for them.
+  """
+  @spec confidential((() -> result)) :: result when result: term
+  def confidential(callback) do
+    callback.()
+  catch
+    :error, error -> :erlang.raise(:error, error, without_arguments(__STACKTRACE__))
+  end
+
+  defp without_arguments([{module, function, arguments, location} | callers])
+       when is_list(arguments),
+       do: [{module, function, length(arguments), location} | callers]
+
+  defp without_arguments(stacktrace), do: stacktrace
 
   # As in a gen_server: what is thrown is the return value.
   defp caught(:throw, value, _stacktrace), do: value

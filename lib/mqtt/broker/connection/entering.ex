@@ -21,7 +21,7 @@ defmodule MQTT.Broker.Connection.Entering do
   def connect(name, params) do
     context = Context.get!(name)
     params = identified(params)
-    client = params |> Map.delete(:password) |> Map.put(:data, nil) |> kept()
+    client = params |> without_secrets() |> Map.put(:data, nil) |> kept()
     s = %Connection{broker: name, client: client, number: Sessions.number()}
 
     result =
@@ -156,6 +156,13 @@ defmodule MQTT.Broker.Connection.Entering do
   # Before MQTT 5.0 a client is not told the identifier that it gets [MQTT-3.1.3-6].
   defp identified(%{client_id: ""} = params), do: %{params | client_id: Accepting.new_id()}
   defp identified(params), do: params
+
+  defp without_secrets(params) do
+    params = Map.delete(params, :password)
+
+    with %{properties: properties} <- params,
+         do: %{params | properties: Map.delete(properties, :authentication_data)}
+  end
 
   # The table keeps these for as long as the session, and not all of CONNECT with them.
   defp kept(client) do

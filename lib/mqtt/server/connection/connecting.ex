@@ -6,7 +6,7 @@ defmodule MQTT.Server.Connection.Connecting do
   import MQTT.Server.Connection.{Actions, Asking, Time}
 
   alias MQTT.{Native, Session}
-  alias MQTT.Server.{Accepting, Will, Writer}
+  alias MQTT.Server.{Accepting, Events, Will, Writer}
   alias MQTT.Server.Connection.Actions
 
   @doc "What is told to init/2 besides CONNECT."
@@ -26,7 +26,12 @@ defmodule MQTT.Server.Connection.Connecting do
     id = Accepting.assigned_id(params)
     params = if id, do: %{params | client_id: id}, else: params
     params = Map.merge(params, s.params)
-    s.module.init(s.state, params) |> decided(%{s | params: params, assigned_id: id})
+    # A report of the logger may have the state.
+    kept = Map.take(params, [:clean_session, :last_will])
+
+    fn -> s.module.init(s.state, params) end
+    |> Events.confidential()
+    |> decided(%{s | params: kept, assigned_id: id})
   end
 
   @doc "What init/2 said, and handle_auth/3 until the client is accepted."
