@@ -77,9 +77,10 @@ defmodule MQTT.Broker do
 
   @impl true
   def init(options) do
-    # Without its sessions it is another broker: then it ends, as its own supervisor and those who monitor it get to know. A service
-    # is started again alone.
-    children = [{Context, options.name}, {Sessions, options}, together(services(options))]
+    # Without its sessions, or without the processes that have subscribed, it is another broker: then it ends, as its own supervisor and
+    # those who monitor it get to know. A service is started again alone.
+    locals = {Locals, {options.name, options.max_process_messages}}
+    children = [{Context, options.name}, {Sessions, options}, locals, together(services(options))]
     Supervisor.init(children, strategy: :one_for_one, max_restarts: 0)
   end
 
@@ -96,8 +97,7 @@ defmodule MQTT.Broker do
         do: [],
         else: [{Sys, {options.name, options.sys_interval}}]
 
-    locals = {Locals, {options.name, options.max_process_messages}}
-    [locals, {Guests, options.name} | sys] ++ listeners
+    [{Guests, options.name} | sys] ++ listeners
   end
 
   defp together(services) do
@@ -157,7 +157,9 @@ defmodule MQTT.Broker do
         def start_link(options), do: Task.start_link(__MODULE__, :run, [options])
 
         def run(options) do
-          options = [:binary, active: false, reuseaddr: true, backlog: 1024] ++ options
+          # Otherwise who speaks no TLS is logged.
+          quiet = [log_level: :error]
+          options = [:binary, active: false, reuseaddr: true, backlog: 1024] ++ quiet ++ options
           {:ok, listener} = :ssl.listen(8883, options)
           accept(listener)
         end
@@ -221,7 +223,8 @@ defmodule MQTT.Broker do
 
   @doc """
   Subscribes the calling process to a filter: messages come as `{:mqtt, broker, %MQTT.Message{}}`, at first those that are retained. The option `:qos` is
-  0 by default, and `$share/group/filter` shares them with others.
+  0 by default, and `$share/group/filter` shares them with others. Of a message that several of its filters match, a process gets one copy; with the option
+  `:subscription_identifier`, a number, the message's properties say which of them these are.
 
   The subscription ends with the process, and with the broker, whose name can be monitored. While `:max_process_messages` wait in its mailbox, further ones are
   dropped: `dropped/2` says how many.
@@ -278,7 +281,7 @@ defmodule MQTT.Broker do
   @typedoc """
   A client: its identifier; what its session holds (`t:MQTT.Session.info/0`); whether it is connected; and what was
   known when it came: `:pid`, `:username`, `:protocol_version`, `:keep_alive`, `:clean_session`, `:peer`, and the
-  second since 1970 that it was, `:connected_at`.
+  second since 1970 that it was, `:connected_at`. Of one that is away the `:pid` has ended.
   """
   @type client :: %{
           required(:client_id) => String.t(),
@@ -290,19 +293,26 @@ defmodule MQTT.Broker do
   @doc "The clients that are connected or have a session."
   @spec clients(t) :: [client]
   def clients(broker) do
-    for {client_id, session, known} <- Sessions.all(Context.get!(broker)),
-        do: client(client_id, session, known)
+    context = Context.get!(broker)
+
+    for {client_id, session, known} <- Sessions.all(context),
+        do: client(client_id, session, known, context)
   end
 
   @doc "A client by its identifier, or `nil`."
   @spec info(t, client_id :: String.t()) :: client | nil
   def info(broker, client_id) do
-    with {session, known} <- Sessions.find(Context.get!(broker), client_id),
-         do: client(client_id, session, known)
+    context = Context.get!(broker)
+
+    with {session, known} <- Sessions.find(context, client_id),
+         do: client(client_id, session, known, context)
   end
 
-  defp client(client_id, session, known) do
+  defp client(client_id, session, known, context) do
     session = Session.info(session)
+    # A DISCONNECT may have wanted more.
+    expiry = min(session.expiry_interval, context.max_session_expiry_interval)
+    session = %{session | expiry_interval: expiry}
 
     Map.merge(known, %{
       client_id: client_id,
@@ -359,7 +369,7 @@ defmodule MQTT.Broker do
   @spec delete_session(t, client_id :: String.t()) :: boolean
   def delete_session(broker, client_id), do: Sessions.delete(Context.get!(broker), client_id)
 
-  @doc "What the broker holds: `t:MQTT.Router.info/0`."
+  @doc "What the broker holds: `t:MQTT.Router.info/0`. What it retains below `$SYS/` counts as retained, and not as received or sent."
   @spec stats(t) :: Router.info()
   def stats(broker), do: Router.info(Context.get!(broker).router)
 end

@@ -15,6 +15,9 @@ defmodule MQTT.Options do
   # The default of an option that has to be given.
   @required :"$required"
 
+  # What has no other limit is counted natively.
+  @largest 0x7FFF_FFFF_FFFF_FFFF
+
   # The longest that a process can wait in milliseconds.
   @longest 0xFFFF_FFFF
 
@@ -50,14 +53,29 @@ defmodule MQTT.Options do
         raise(ArgumentError, "options must be a map or a keyword list, got: #{inspect(options)}")
   end
 
-  @doc "An `ArgumentError` for a filter or a QoS of a subscription that is none."
+  # Of a subscription. Others than these are not looked at, as those that a callback gets.
+  @subscription [
+    qos: {:in, [0, 1, 2]},
+    no_local: :boolean,
+    retain_as_published: :boolean,
+    shared: :boolean,
+    subscription_identifier: {:integer, 1, 268_435_455}
+  ]
+
+  @doc "An `ArgumentError` for a filter that is no string, or an option of a subscription that has a wrong value."
   @spec subscription!(term, map) :: :ok
   def subscription!(filter, options) do
     unless is_binary(filter),
       do: raise(ArgumentError, "a topic filter must be a string, got: #{inspect(filter)}")
 
-    unless Map.get(options, :qos, 0) in 0..2,
-      do: raise(ArgumentError, ":qos must be 0, 1 or 2, got: #{inspect(options.qos)}")
+    for {name, type} <- @subscription, %{^name => value} <- [options] do
+      if check(value, type) == :error,
+        do:
+          raise(
+            ArgumentError,
+            "#{inspect(name)} must be #{expected(type)}, got: #{inspect(value)}"
+          )
+    end
 
     :ok
   end
@@ -102,7 +120,8 @@ defmodule MQTT.Options do
     "option #{inspect(name)} of #{owner} is required; it must be #{expected(type)}"
   end
 
-  # An atom is greater than every integer, so `:infinity` needs no clause of its own.
+  defp check(value, {:integer, min, :infinity}), do: check(value, {:integer, min, @largest})
+
   defp check(value, {:integer, min, max})
        when is_integer(value) and value >= min and value <= max,
        do: {:ok, value}
@@ -110,16 +129,16 @@ defmodule MQTT.Options do
   defp check(:infinity, :timeout), do: {:ok, :infinity}
   defp check(value, :timeout) when value in 1..@longest, do: {:ok, value}
   defp check(:infinity, :limit), do: {:ok, :infinity}
-  defp check(value, :limit) when is_integer(value) and value > 0, do: {:ok, value}
+  defp check(value, :limit), do: check(value, {:integer, 1, @largest})
   defp check(value, :boolean) when is_boolean(value), do: {:ok, value}
   defp check(value, {:in, values}), do: if(value in values, do: {:ok, value}, else: :error)
   defp check(value, {:check, check, _expected}), do: check.(value)
   defp check(_value, _type), do: :error
 
-  defp expected({:integer, min, :infinity}), do: "an integer of at least #{min}"
+  defp expected({:integer, min, :infinity}), do: "an integer of at least #{min}, below 2^63"
   defp expected({:integer, min, max}), do: "an integer from #{min} to #{max}"
   defp expected(:timeout), do: "a number of milliseconds from 1 to #{@longest} or `:infinity`"
-  defp expected(:limit), do: "a positive integer or `:infinity`"
+  defp expected(:limit), do: "a positive integer below 2^63 or `:infinity`"
   defp expected(:boolean), do: "`true` or `false`"
   defp expected({:in, values}), do: "one of " <> Enum.map_join(values, ", ", &"`#{inspect(&1)}`")
   defp expected({:check, _check, expected}), do: expected

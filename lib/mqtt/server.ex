@@ -141,7 +141,7 @@ defmodule MQTT.Server do
   @typedoc """
   Why a client is rejected, which its CONNACK tells it: a reason of 0.2.2, one of `MQTT.Reason` with
   0x80 or above, or the number to be sent. Before MQTT 5.0 there are five codes, and a client is told that which fits, if one
-  does; otherwise the connection is closed without a CONNACK [MQTT-3.2.2-6]. A number below 0x80 is sent as it is, as 0.2.2 does.
+  does; otherwise the connection is closed without a CONNACK [MQTT-3.2.2-6]. A number is sent as it is, as 0.2.2 does, to any client but one of MQTT 5.0, which gets what it stands for there.
   """
   @type init_stop_reason ::
           :unacceptable_protocol
@@ -359,6 +359,21 @@ defmodule MQTT.Server do
   """
   @spec enter_loop(module, args :: term, MQTT.Transport.t(), options :: keyword) :: no_return
   def enter_loop(module, args, transport, options \\ []) do
+    unless is_atom(module) and Code.ensure_loaded?(module) and
+             function_exported?(module, :init, 2),
+           do:
+             raise(
+               ArgumentError,
+               "expected a module with callbacks of MQTT.Server, got: #{inspect(module)}"
+             )
+
+    unless is_struct(transport, MQTT.Transport),
+      do:
+        raise(
+          ArgumentError,
+          "expected what MQTT.Transport.new/2 gives, got: #{inspect(transport)}"
+        )
+
     Connection.enter_loop(module, args, transport, Options.new(module, options))
   end
 

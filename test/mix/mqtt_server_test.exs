@@ -145,7 +145,7 @@ defmodule Mix.Tasks.Mqtt.ServerTest do
           {["--port"], "mqtt.server needs a value for --port"},
           {["--port", "x"], "mqtt.server cannot take x for --port"},
           {["--port", "65536"],
-           "option :port of MQTT.Listener must be an integer from 0 to 65535, got: 65536"},
+           "option :port of MQTT.Broker must be an integer from 0 to 65535, got: 65536"},
           {["--ip", "localhost"], "--ip takes an address such as 0.0.0.0, got: localhost"},
           {["--users", "/nowhere/passwords", "--port", "0"],
            "The broker cannot start: /nowhere/passwords: no such file or directory"}

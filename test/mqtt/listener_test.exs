@@ -355,7 +355,7 @@ defmodule MQTT.ListenerTest do
             {[handler: handler, prot: 1],
              "unknown option :prot of MQTT.Listener; allowed are :handler, :port,"},
             {[handler: handler, max_connections: 0],
-             "option :max_connections of MQTT.Listener must be a positive integer or `:infinity`, got: 0"},
+             "option :max_connections of MQTT.Listener must be a positive integer below 2^63 or `:infinity`, got: 0"},
             {[handler: handler, slow_peer: :wait],
              "option :slow_peer of MQTT.Listener must be one of `:block`, `:drop`, `:close`, got: :wait"},
             {[handler: handler, connect_timeout: 0],

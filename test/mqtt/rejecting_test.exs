@@ -1,23 +1,10 @@
 defmodule MQTT.RejectingTest do
-  # Clients that are not let in, what they are told of it, and what the logger is.
+  # Clients that are not let in, and what the logger is told of it.
   use MQTT.Test.Compat
 
   import ExUnit.CaptureLog
-  import MQTT.Test.Mqtt5, only: [connect_5: 3]
 
   alias MQTT.Test.Scripted
-
-  test "a number of MQTT 5.0 is one of MQTT 3.1.1 to a client of that, and others stay" do
-    for {reason, code} <- [{0x87, 5}, {0x88, 3}, {:not_authorized, 5}, {4, 4}, {9, 9}] do
-      client = rejected(fn _params, _state -> {:stop, reason} end, connect_packet())
-      assert recv_all(client) == <<0x20, 2, 0, code>>
-    end
-  end
-
-  test "a number of MQTT 5.0 is sent to a client of that" do
-    {port, opts} = rejecting(fn _params, _state -> {:stop, 0x8A} end)
-    assert {_client, %{type: :connack, reason_code: 0x8A}} = connect_5(port, opts, [])
-  end
 
   test "no report has the password of a client that is not let in" do
     secret = [username: "user", password: "the secret"]
@@ -55,15 +42,6 @@ defmodule MQTT.RejectingTest do
       assert report(functions, connect <> auth) =~
                "terminating"
     end
-  end
-
-  defp rejecting(init), do: serve(:tcp, Scripted, Scripted.with_functions(%{init: init}))
-
-  defp rejected(init, connect) do
-    {port, opts} = rejecting(init)
-    client = open(port, opts)
-    send_bytes(client, connect)
-    client
   end
 
   # What is reported of a client that is rejected.

@@ -58,7 +58,7 @@ defmodule MQTT.RouterTest do
 
     for {filter, options, sentence} <- [
           {:a, [], "a topic filter must be a string, got: :a"},
-          {"a", [qos: 3], ":qos must be 0, 1 or 2, got: 3"},
+          {"a", [qos: 3], ":qos must be one of `0`, `1`, `2`, got: 3"},
           {"a/#/b", [], ~s("a/#/b" is no topic filter)}
         ] do
       assert_raise ArgumentError, ~r/^#{sentence}/, fn ->

@@ -390,6 +390,20 @@ defmodule MQTT.ServerTest do
     end
   end
 
+  test "what is no module with callbacks and no transport is named" do
+    transport = %MQTT.Transport{type: :tcp, socket: nil}
+
+    for {module, transport, sentence} <- [
+          {No.Such, transport, ~r/expected a module with callbacks of MQTT.Server, got: No.Such/},
+          {Enum, transport, ~r/expected a module with callbacks of MQTT.Server, got: Enum/},
+          {Faulty, :socket, ~r/expected what MQTT.Transport.new\/2 gives, got: :socket/}
+        ] do
+      assert_raise ArgumentError, sentence, fn ->
+        MQTT.Server.enter_loop(module, [], transport)
+      end
+    end
+  end
+
   test "options that are wrong raise with a sentence that names them" do
     transport = %MQTT.Transport{type: :tcp, socket: nil}
 

@@ -32,7 +32,7 @@ defmodule MQTT.Broker.Handler do
   alias MQTT.Message
 
   @typedoc """
-  The client: what `c:MQTT.Server.init/2` gets. In every callback but `c:authenticate/2` there is no password any more, and
+  The client: what `c:MQTT.Server.init/2` gets. In every callback but `c:authenticate/2` there is no password and no `:authentication_data` any more, and
   `:data` has what that callback has put there.
   """
   @type client :: map

@@ -54,10 +54,25 @@ defmodule MQTT.Broker.Local do
       s.context.router
       |> Router.retained(filter, cursor)
       |> Enum.reduce(s, fn message, s ->
-        forward(%{message | qos: min(message.qos, Map.get(options, :qos, 0))}, s)
+        forward(adapted(message, options), s)
       end)
 
     {:noreply, s}
+  end
+
+  defp adapted(message, options) do
+    message = %{message | qos: min(message.qos, Map.get(options, :qos, 0))}
+
+    case options do
+      %{subscription_identifier: identifier} ->
+        %{
+          message
+          | properties: Map.put(message.properties, :subscription_identifier, [identifier])
+        }
+
+      _ ->
+        message
+    end
   end
 
   @impl true

@@ -112,12 +112,14 @@ defmodule MQTT.Broker.Options do
           |> Keyword.put(:handler, {MQTT.Broker.Connection, map.name})
 
         # A wrong one is said before anything has been started.
-        _ = Listener.Options.new(options)
+        _ = Listener.Options.new(options, "MQTT.Broker")
         options
       end
 
-    _ = Options.validate!(router, Router.schema(), "MQTT.Router")
+    _ = Options.validate!(router, Router.schema(), "MQTT.Broker")
     connection = listener |> Keyword.take(@server_names) |> Keyword.drop(@session_names)
+    # As is what its message_events/1 says.
+    _ = Handler.hooks(map.handler)
     others = %{listeners: listeners, connection: connection, session: session, router: router}
     struct!(__MODULE__, Map.merge(map, others))
   end
@@ -188,9 +190,24 @@ defmodule MQTT.Broker.Options do
   def expiry(seconds) when seconds in 1..0xFFFFFFFE, do: {:ok, seconds}
   def expiry(_), do: :error
 
+  # These answer what a client says.
+  @answers [:assigned_client_identifier, :authentication_method, :authentication_data]
+
   def connack(properties) do
     packet = %{type: :connack, session_present: false, reason_code: 0, properties: properties}
-    with {:error, _} <- Packet.encode(packet, 5), do: :error, else: (_ -> {:ok, properties})
+
+    case Packet.encode(packet, 5) do
+      {:ok, _} -> properties |> Map.take(@answers) |> Map.keys() |> connack(properties)
+      {:error, {:invalid_property, name}} -> connack([name], properties)
+      {:error, _} -> :error
+    end
+  end
+
+  defp connack([], properties), do: {:ok, properties}
+
+  defp connack([name | _], properties) do
+    raise ArgumentError,
+          "option :connack of MQTT.Broker cannot have #{inspect(name)}, or not with the value #{inspect(properties[name])}"
   end
 
   def listeners(listeners) do

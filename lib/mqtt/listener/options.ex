@@ -38,9 +38,10 @@ defmodule MQTT.Listener.Options do
           name: nil | GenServer.name()
         }
 
-  @spec new(keyword) :: t
-  def new(options) do
-    options = Options.validate!(options, @schema ++ server_schema(), "MQTT.Listener")
+  @doc "The options, or an `ArgumentError` that says whose they are."
+  @spec new(keyword, String.t()) :: t
+  def new(options, owner \\ "MQTT.Listener") do
+    options = Options.validate!(options, @schema ++ server_schema(), owner)
 
     %__MODULE__{
       handler: options.handler,

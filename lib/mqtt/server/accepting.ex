@@ -129,7 +129,7 @@ defmodule MQTT.Server.Accepting do
   """
   @spec rejection(term) :: {:ok, 1..255, boolean, map} | :error
   # The numbers of 0.2.2 are sent as they are, to clients that know them.
-  def rejection(code) when is_integer(code) and code in 1..0x7F, do: {:ok, code, true, %{}}
+  def rejection(code) when is_integer(code) and code in 1..255, do: {:ok, code, true, %{}}
 
   def rejection(reason) do
     case Events.reason(Map.get(@rejections, reason, reason)) do

@@ -9,7 +9,7 @@ use crate::handle::Handle;
 use crate::routing::{Added, Hub, NotSubscribed};
 use crate::session::SessionResource;
 use crate::terms::{self, binary, map, name};
-use mqtt_codec::{Publish, Qos, Version, topic};
+use mqtt_codec::{Property, Publish, Qos, Version, topic};
 use mqtt_core::retained::{Cursor, RetainedLimits};
 use mqtt_core::router::{Strategy, Subscribed, Subscription};
 use mqtt_core::{self as core, check_publish};
@@ -328,8 +328,9 @@ pub(crate) fn message_term<'a>(
     now: core::Millis,
 ) -> Term<'a> {
     let publish = message.publish();
+    let identifiers: Vec<_> = publish.properties.iter().filter_map(identifier).collect();
     // They were checked when it was published, and are not more.
-    let properties = adapted(message, &[], now).unwrap_or_default();
+    let properties = adapted(message, &identifiers, now).unwrap_or_default();
     let mut source = terms::Source::borrowed(env, properties.as_properties().as_bytes());
     let properties = crate::packet::properties_map(env, &properties.as_properties(), &mut source);
     let properties = properties.unwrap_or_else(|_| map(env, &[]));
@@ -344,6 +345,14 @@ pub(crate) fn message_term<'a>(
     let topic = binary(env, publish.topic.as_bytes()).to_term(env);
     let payload = binary(env, publish.payload).to_term(env);
     (topic, payload, options).encode(env)
+}
+
+/// That of a subscription through which a message has come.
+fn identifier(property: Property<'_>) -> Option<NonZeroU32> {
+    match property {
+        Property::SubscriptionIdentifier(identifier) => NonZeroU32::new(identifier),
+        _ => None,
+    }
 }
 
 /// What the router holds, as a map.

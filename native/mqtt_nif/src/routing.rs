@@ -282,7 +282,10 @@ impl Hub {
         now: Millis,
     ) -> Routed {
         let routed = self.route_by(&self.tables(), publish, publisher, now);
-        self.count(1, routed.len());
+        // Those of the broker itself say how many there were.
+        if !publish.topic.starts_with("$SYS/") {
+            self.count(1, routed.len());
+        }
         routed
     }
 
@@ -360,16 +363,17 @@ impl Hub {
     }
 }
 
-/// A copy of a message of a client, whose alias is nobody else's.
+/// A copy of a message of a client, whose alias is nobody else's, nor are identifiers of subscriptions [MQTT-3.3.4-6].
 fn copy(publish: &Publish<'_>, now: Millis) -> Message {
     let plain = Publish { dup: false, packet_id: None, ..*publish };
-    if !publish.properties.has(PropertyIdentifier::TopicAlias) {
+    let has = |identifier| publish.properties.has(identifier);
+    if !has(PropertyIdentifier::TopicAlias) && !has(PropertyIdentifier::SubscriptionIdentifier) {
         return Message::new(&plain, 0, now);
     }
     let mut properties = PropertiesBuf::default();
     for property in publish.properties.iter() {
-        if !matches!(property, Property::TopicAlias(_)) {
-            // It had room with one more.
+        if !matches!(property, Property::TopicAlias(_) | Property::SubscriptionIdentifier(_)) {
+            // It had room with more.
             let _ = properties.push(&property);
         }
     }

@@ -7,6 +7,7 @@ defmodule MQTT.Broker.ClientsTest do
   doctest MQTT.Broker.ACL
 
   alias MQTT.{Broker, Message, Router, Session}
+  alias MQTT.Broker.Context
   alias MQTT.Test.{BrokerRules, V4, V5}
 
   describe "clients" do
@@ -217,15 +218,57 @@ defmodule MQTT.Broker.ClientsTest do
       {name, _} = broker()
       :ok = Broker.subscribe(name, "still")
 
-      for {filter, options} <- [{<<0xFF>>, %{}}, {:t, %{}}, {"t", %{no_local: nil}}] do
-        assert_raise ArgumentError, ~r/must be a string/, fn ->
-          Broker.subscribe(name, filter, options)
-        end
+      for {filter, options, sentence} <- [
+            {<<0xFF>>, %{}, ~r/must be a string/},
+            {:t, %{}, ~r/must be a string/},
+            {"t", %{no_local: nil}, ~r/^:no_local must be `true` or `false`, got: nil/},
+            {"t", [subscription_identifier: 0], ~r/^:subscription_identifier must be an integer/}
+          ] do
+        assert_raise ArgumentError, sentence, fn -> Broker.subscribe(name, filter, options) end
       end
 
       refute Broker.unsubscribe(name, :t)
       Broker.publish(name, "still", "there")
       assert_receive {:mqtt, ^name, %{topic: "still"}}
+    end
+
+    test "gets the identifiers of its subscriptions, and nobody gets those of a publisher" do
+      {name, port} = broker()
+
+      publish = fn topic, retain ->
+        properties = %{subscription_identifier: [3], content_type: "t"}
+        Broker.publish(name, topic, "x", %{retain: retain, properties: properties})
+      end
+
+      publish.("a/retained", true)
+      :ok = Broker.subscribe(name, "a/#", subscription_identifier: 7)
+      :ok = Broker.subscribe(name, "a/+", subscription_identifier: 8)
+      :ok = Broker.subscribe(name, "b")
+      client = V5.connected(port, "client")
+      V5.subscribed(client, [{"b", 0}])
+      for topic <- ["a/live", "b"], do: publish.(topic, false)
+
+      for {topic, retain, identifiers} <- [
+            {"a/retained", true, [7]},
+            {"a/retained", true, [8]},
+            {"a/live", false, [7, 8]}
+          ] do
+        assert_receive {:mqtt, ^name, %{topic: ^topic, retain: ^retain, properties: properties}}
+        assert %{content_type: "t", subscription_identifier: ids} = properties
+        assert Enum.sort(ids) == identifiers
+      end
+
+      assert_receive {:mqtt, ^name, %{topic: "b", properties: %{content_type: "t"} = properties}}
+      assert map_size(properties) == 1
+      assert {:publish, 0x30, "b", nil, "x", [{0x03, "t"}]} = V5.recv_packet(client)
+    end
+
+    test "and the broker end together" do
+      {name, _} = broker()
+      :ok = Broker.subscribe(name, "a")
+      monitor = Process.monitor(name)
+      name |> Context.get!() |> Context.process!(:locals) |> Process.exit(:kill)
+      assert_receive {:DOWN, ^monitor, _, _, _}
     end
 
     test "that does not read loses what is too much, and its end ends its subscriptions" do
@@ -292,11 +335,30 @@ defmodule MQTT.Broker.ClientsTest do
              for(name <- ~w(connected disconnected total), do: "$SYS/broker/clients/#{name}")
   end
 
+  test "$SYS counts what others have published" do
+    {name, port} = broker(sys_interval: 20)
+    client = V5.connected(port, "client")
+    V5.subscribed(client, [{"$SYS/broker/uptime", 0}])
+    for _ <- 1..3, do: V5.recv_packet(client)
+    assert %{received: 0, sent: 0, retained: 10} = Broker.stats(name)
+    Broker.publish(name, "a", "x")
+    assert %{received: 1} = Broker.stats(name)
+  end
+
   describe "options" do
+    defmodule EventsOfNoKind do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def handle_event(_event, _client, _args), do: :ok
+      @impl true
+      def message_events(_args), do: [:other]
+    end
+
     test "that are wrong are named" do
       for {options, sentence} <- [
             {[anonymous: :maybe], ~r/option :anonymous of MQTT.Broker must be/},
-            {[shared_subscriptions: :random], ~r/option :shared_subscriptions of MQTT.Router/},
+            {[shared_subscriptions: :random], ~r/option :shared_subscriptions of MQTT.Broker/},
             {[prot: 1883], ~r/unknown option :prot of MQTT.Broker; allowed are :name, .*:port/},
             {[id: 1], ~r/unknown option :id of MQTT.Broker/},
             {[listeners: [[handler: {X, []}]]],
@@ -304,10 +366,20 @@ defmodule MQTT.Broker.ClientsTest do
             {[anonymous: false], ~r/option :anonymous of MQTT.Broker is false/},
             {[password_file: "passwords", handler: BrokerRules],
              ~r/option :password_file of MQTT.Broker is for a :handler without authenticate/},
-            {[port: -1], ~r/option :port of MQTT.Listener/},
-            {[listeners: [[port: :x]]], ~r/option :port of MQTT.Listener/},
-            {[connack: %{server_keep_alive: "long"}], ~r/option :connack of MQTT.Broker/},
-            {[connack: %{payload: 1}], ~r/option :connack of MQTT.Broker/},
+            {[port: -1], ~r/option :port of MQTT.Broker/},
+            {[listeners: [[port: :x]]], ~r/option :port of MQTT.Broker/},
+            {[max_retained_bytes: 0x8000_0000_0000_0000],
+             ~r/option :max_retained_bytes of MQTT.Broker must be .* below 2\^63/},
+            {[max_connections: 0x8000_0000_0000_0000],
+             ~r/option :max_connections of MQTT.Broker must be .* below 2\^63/},
+            {[connack: [server_keep_alive: 1]],
+             ~r/option :connack of MQTT.Broker must be a map of properties of CONNACK/},
+            {[connack: %{server_keep_alive: "long"}],
+             ~r/option :connack of MQTT.Broker cannot have :server_keep_alive, or not with the value "long"/},
+            {[connack: %{payload: 1}], ~r/option :connack of MQTT.Broker cannot have :payload/},
+            {[connack: %{assigned_client_identifier: "x"}],
+             ~r/option :connack of MQTT.Broker cannot have :assigned_client_identifier/},
+            {[handler: {EventsOfNoKind, []}], ~r/message_events\/1 of .* must give a list/},
             {[handler: No.Such], ~r/option :handler of MQTT.Broker/},
             # It has no callback.
             {[handler: Broker], ~r/option :handler of MQTT.Broker/},

@@ -4,7 +4,7 @@ defmodule MQTT.Broker.HandlerTest do
   import MQTT.Test.Wire, except: [connect: 1, connect: 2]
 
   alias MQTT.{Broker, Message}
-  alias MQTT.Test.{BrokerPauses, BrokerRules, V5}
+  alias MQTT.Test.{BrokerPauses, BrokerRules, V4, V5}
 
   describe "a handler" do
     test "decides about clients, subscriptions and messages" do
@@ -92,9 +92,27 @@ defmodule MQTT.Broker.HandlerTest do
       assert_open(client)
     end
 
+    defmodule Numbers do
+      @behaviour MQTT.Broker.Handler
+
+      @impl true
+      def authenticate(_client, _test), do: {:error, 0x87}
+      @impl true
+      def handle_event(event, _client, test), do: send(test, event)
+    end
+
+    test "may give a number of MQTT 5.0, which others are told as theirs" do
+      {_, port} = broker(handler: {Numbers, self()})
+      client = open(port)
+      send_bytes(client, V4.connect(0x02, ["a"]))
+      assert recv_all(client) == <<0x20, 2, 0, 5>>
+      assert {_, {:connack, 0, 0x87, _}} = V5.try_connect(port, V5.connect(0x02, ["a"]))
+      for _ <- 1..2, do: assert_receive({:refused, :not_authorized})
+    end
+
     @tag :capture_log
     test "is told when it answers with what is no answer" do
-      for answer <- [false, {:ok, 3}, {:error, :whatever}] do
+      for answer <- [false, {:ok, 3}, {:error, :whatever}, {:error, 1}, {:error, :success}] do
         {name, port} = broker(handler: {Wrong, answer})
 
         for {callback, packet} <- [

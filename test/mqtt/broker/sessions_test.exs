@@ -72,6 +72,8 @@ defmodule MQTT.Broker.SessionsTest do
       # DISCONNECT cannot make it longer.
       other = V5.connected(port, "other", 0x02, [], V5.expiry(1))
       for client <- [client, other], do: send_bytes(client, V5.reason(0xE0, 0, V5.expiry(60)))
+      eventually(fn -> not Broker.info(name, "other").connected end)
+      assert Broker.info(name, "other").session.expiry_interval == 1
       assert {_, {:connack, 0, 0, short}} = V5.try_connect(port, V5.connect(0x02, ["short"]))
       refute List.keymember?(short, 0x11, 0)
       assert Broker.info(name, "3.1.1").session.expiry_interval == 1

@@ -4,7 +4,7 @@ defmodule MQTT.Broker.Connection.Entering do
 
   import MQTT.Broker.Connection.Hooks
 
-  alias MQTT.Session
+  alias MQTT.{Reason, Session}
   alias MQTT.Broker.{ACL, Connection, Context, Handler, Passwords, Sessions}
   alias MQTT.Broker.Connection.Retained
   alias MQTT.Server.Accepting
@@ -52,7 +52,13 @@ defmodule MQTT.Broker.Connection.Entering do
   defp authenticated({:continue, properties, data}, s),
     do: {:continue, properties, with_data(s, data)}
 
-  defp authenticated({:error, reason}, s), do: refused(reason, s)
+  defp authenticated({:error, {reason, properties}}, s),
+    do: refused({named(reason), properties}, s)
+
+  defp authenticated({:error, reason}, s), do: refused(named(reason), s)
+
+  # MQTT 3.1.1 has other numbers.
+  defp named(reason), do: if(is_integer(reason), do: Reason.name(reason), else: reason)
 
   defp with_data(s, data), do: %{s | client: %{s.client | data: data}}
 

@@ -14,10 +14,11 @@ defmodule MQTT.Broker.Connection.Hooks do
   @answers %{
     authenticate: @clients,
     handle_auth: @clients,
-    authorize_publish: "`:ok` or `#{@errors}",
-    authorize_subscribe: "`:ok`, `{:ok, qos}` or `#{@errors}",
-    handle_publish: "`:ok`, `{:ok, message}`, `:drop` or `#{@errors}",
-    authorize_delivery: "`:ok` or `#{@errors}"
+    authorize_publish: "`:ok` or `#{@errors} of 0x80 or more, or `:no_matching_subscribers`",
+    authorize_subscribe: "`:ok`, `{:ok, qos}` or `#{@errors} of 0x80 or more",
+    handle_publish:
+      "`:ok`, `{:ok, message}`, `:drop` or `#{@errors} of 0x80 or more, or `:no_matching_subscribers`",
+    authorize_delivery: "`:ok` or `#{@errors} of 0x80 or more"
   }
 
   @doc "Tells an event."
@@ -63,11 +64,15 @@ defmodule MQTT.Broker.Connection.Hooks do
 
   defp answer?(_callback, :ok), do: true
 
-  # A client that is not let in is told an error, and nothing else.
-  defp answer?(callback, {:error, reason}) when callback in [:authenticate, :handle_auth],
-    do: match?({:ok, code, _} when code >= 0x80, Events.reason(reason))
+  # What is refused is no success. A message may be taken that nobody has subscribed to.
+  defp answer?(callback, {:error, reason}) do
+    case Events.reason(reason) do
+      {:ok, 0x10, _} -> callback in [:authorize_publish, :handle_publish]
+      {:ok, code, _} -> code >= 0x80
+      :error -> false
+    end
+  end
 
-  defp answer?(_callback, {:error, reason}), do: Events.reason(reason) != :error
   defp answer?(:authorize_subscribe, {:ok, qos}), do: qos in 0..2
   defp answer?(:handle_publish, {:ok, message}), do: is_struct(message, Message)
   defp answer?(:handle_publish, answer), do: answer == :drop
