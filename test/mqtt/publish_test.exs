@@ -57,6 +57,19 @@ defmodule MQTT.PublishTest do
     end
   end
 
+  for {whose, actions} <- [own: [], shared: [session: :new]] do
+    test "a handler is told at once that another's message has taken the place of its own, in its #{whose} session" do
+      options = [max_inflight: 1, max_session_messages: 2, session_overflow: :drop_oldest]
+      {client, connection} = :tcp |> serve_scripted(options, unquote(actions)) |> connected()
+      assert_receive {:init, pid, _}
+      GenServer.cast(pid, {:act, for(n <- 1..2, do: {:publish, "a", "#{n}", %{qos: 1, ref: n}})})
+      assert <<0x32, 6, 1::16, "a", _::16, "1">> = recv(client)
+      # The client says nothing meanwhile.
+      assert Server.publish([connection], "a", "other", %{qos: 1}) == []
+      assert_receive {:handle_delivered, [2, {:error, :queue_full}]}
+    end
+  end
+
   test_each "messages that come to many processes one at a time, and more than one can write at once" do
     {port, opts} = serve(transport, Scripted, Scripted.with_functions())
 

@@ -20,6 +20,39 @@ defmodule MQTT.SessionTest do
     client
   end
 
+  test "whoever had it hears of it, also if the one that takes it is killed meanwhile" do
+    # So much is forgotten that it is done on a dirty scheduler, which goes on for a process that was killed.
+    session = Session.new(max_session_messages: 20_000)
+    {port, opts} = serve_session(:tcp, session)
+
+    for turn <- 1..40 do
+      client = open(port, opts)
+      send_bytes(client, @kept)
+      assert <<0x20, 2, _, 0>> = recv(client)
+      assert_receive {:init, first, _}
+      monitor = Process.monitor(first)
+      for n <- 1..10_000, do: :ok = Session.publish(session, "a", "#{n}", %{qos: 1})
+
+      other = open(port, opts)
+      send_bytes(other, connect_packet(clean_start: true))
+      assert_receive {:init, second, _}
+      spin(turn * 60)
+      Process.exit(second, :kill)
+      # Waits for the call.
+      taken = Session.info(session).connection != first
+      if not taken, do: close(client)
+      assert_receive {:DOWN, ^monitor, _, _, {:shutdown, reason}}
+      assert reason == if(taken, do: :session_taken_over, else: :closed)
+      for client <- [client, other], do: close(client)
+      :ok = Session.clear(session)
+    end
+  end
+
+  defp spin(microseconds) do
+    end_at = System.monotonic_time(:microsecond) + microseconds
+    Stream.repeatedly(fn -> System.monotonic_time(:microsecond) end) |> Enum.find(&(&1 >= end_at))
+  end
+
   test_each "what was not acknowledged is sent again, in its order [MQTT-4.4.0-1]" do
     session = Session.new()
     {port, opts} = serve_session(transport, session)

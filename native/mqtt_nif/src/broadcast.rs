@@ -199,7 +199,7 @@ impl<'a> Sender<'a> {
         if let Some(owner) = owner {
             self.tell(owner, atoms::send_queue_full());
         }
-        let dropped_before = session.dropped();
+        let (dropped_before, had_deliveries) = (session.dropped(), session.has_deliveries());
         let room = admission == Admission::Send;
         let payload = sent.payload();
         self.head.clear();
@@ -221,9 +221,12 @@ impl<'a> Sender<'a> {
             session.set_group(fate, group);
         }
         output.count_dropped(session.dropped() - dropped_before);
-        if session.asks() {
+        if session.asks() || session.has_deliveries() {
             // The owner asks the application about it, or tells it of what was dropped.
             session.tell_owner(self.env);
+        }
+        if session.is_own() && session.has_deliveries() && !had_deliveries {
+            output.owner().into_iter().for_each(|owner| self.tell(owner, atoms::session()));
         }
         match fate {
             Fate::Dropped(dropped) => return Err(name(self.env, dropped.name())),

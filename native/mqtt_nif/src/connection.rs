@@ -154,7 +154,8 @@ impl Connection {
 
     /// Ends the input. Says whether it does, and had not ended before; then [`end`](Self::end) has to follow.
     pub(crate) fn shut(&self) -> bool {
-        let (routing, watch, socket) = {
+        // The last reference to a router may be among these, which is not dropped under the lock.
+        let (routing, watch, socket, _route) = {
             let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut input.ended, true) {
                 return false;
@@ -164,8 +165,8 @@ impl Connection {
             // The application may keep the connection for as long as it likes.
             input.input = Input::new(Vec::new());
             input.answers = Vec::new();
-            input.route = None;
-            (std::mem::take(&mut input.routing), input.watch.take(), input.socket.take())
+            let InputSide { routing, watch, socket, route, .. } = &mut *input;
+            (std::mem::take(routing), watch.take(), socket.take(), route.take())
         };
         if let (Some(watch), Some(socket)) = (watch, &socket) {
             watch.end(socket);

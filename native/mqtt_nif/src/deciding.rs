@@ -79,7 +79,7 @@ fn accept<'a>(
         return close(atoms::closed()).encode(env);
     };
     let properties = properties.as_properties();
-    let mut connack = Vec::new();
+    let (mut connack, mut lost_by) = (Vec::new(), None);
     let mut accept = |session: &mut core::Session, clean| {
         state.accept(clock::now(), clean, client_id, properties, session, &mut connack)
     };
@@ -87,8 +87,9 @@ fn accept<'a>(
         (Some(of_session), _) => {
             let taking = taking(clean, &of_session, route.as_ref());
             match of_session.0.attach(env, connection, &taking, accept) {
-                Ok(Taken { session, id, left }) => {
+                Ok(Taken { session, id, left, losers }) => {
                     *own = session;
+                    lost_by = Some(losers);
                     if let Some(left) = left {
                         routing.begin_with(left);
                     }
@@ -114,6 +115,10 @@ fn accept<'a>(
     };
     if !connack.is_empty() {
         connection.output().write(connection, &mut [io::IoSlice::new(&connack)]);
+    }
+    drop(input);
+    if let Some(losers) = lost_by {
+        losers.tell(env);
     }
     match accepted {
         Ok(None) => atoms::ok().encode(env),

@@ -14,9 +14,10 @@ use crate::delivery::Left;
 use crate::route::RULES;
 use crate::router::SMALL;
 use crate::routing::{Hub, Subscriber};
+use crate::runtime;
 use mqtt_core::router::SubscriberId;
 use mqtt_core::{self as core, Millis, Rules};
-use rustler::{Env, LocalPid, Resource, ResourceArc};
+use rustler::{Env, LocalPid, OwnedEnv, Resource, ResourceArc};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -130,6 +131,30 @@ pub(crate) struct Taken {
     pub(crate) id: Option<SubscriberId>,
     /// What it had of shared subscriptions that have ended, for other members.
     pub(crate) left: Option<Left>,
+    pub(crate) losers: Losers,
+}
+
+/// Who has to be told that a session was taken over.
+pub(crate) struct Losers {
+    /// The owner of the connection that had it, and who waits for that.
+    processes: [Option<LocalPid>; 2],
+    clean: bool,
+}
+
+impl Losers {
+    /// Tells them, without a lock: a dirty scheduler may wait for the process that called it.
+    pub(crate) fn tell(self, env: Env<'_>) {
+        let Self { processes, clean } = self;
+        let message = move || (atoms::mqtt(), (atoms::session_taken_over(), clean));
+        for process in processes.into_iter().flatten() {
+            // It may have ended already, or the caller was killed, on whose behalf a dirty scheduler sends nothing.
+            if env.send(&process, message()).is_err() {
+                let _ = runtime::spawn(async move {
+                    let _ = OwnedEnv::new().send_and_clear(&process, |_| message());
+                });
+            }
+        }
+    }
 }
 
 /// Why a session was not taken.
@@ -199,8 +224,8 @@ impl SessionResource {
         taking.rules.is_some_and(|rules| count * (1 + rules.work() / RULES) > SMALL)
     }
 
-    /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it is told, as
-    /// is who waits for that. Its router forgets its subscriptions if it begins anew, and otherwise those that the rules do not
+    /// Takes the session over from whoever has it, if `accept` succeeds with it. Who has it has to be told, as
+    /// has who waits for that. Its router forgets its subscriptions if it begins anew, and otherwise those that the rules do not
     /// allow any more.
     pub(crate) fn attach(
         &self,
@@ -244,13 +269,8 @@ impl SessionResource {
             _ => None,
         };
         let id = taking.hub.and_then(|hub| hub.join(&mut shared, &self.0));
-        drop(shared);
-        for process in before.map(|before| before.owner).into_iter().chain(waiter) {
-            // One that has ended already is told in vain.
-            let taken_over = (atoms::session_taken_over(), clean);
-            let _ = env.send(&process, (atoms::mqtt(), taken_over));
-        }
-        Ok(Taken { session: Session::Shared(self.0.clone(), number), id, left })
+        let losers = Losers { processes: [before.map(|before| before.owner), waiter], clean };
+        Ok(Taken { session: Session::Shared(self.0.clone(), number), id, left, losers })
     }
 }
 
@@ -273,6 +293,11 @@ impl Access<'_> {
         if let Self::Shared(shared) = self {
             shared.tell_owner(env);
         }
+    }
+
+    /// Whether it is the connection's own.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
     }
 
     /// The owner looks at what waits, and is to be told of what comes later.
@@ -341,9 +366,9 @@ impl Shared {
         let Some(owner) = self.owner() else { return };
         let session = &self.session;
         let something = session.is_waiting() || session.has_deliveries() || session.has_lost();
-        if something && !std::mem::replace(&mut self.told, true) {
-            // One that has ended already is told in vain.
-            let _ = env.send(&owner, (atoms::mqtt(), atoms::session()));
+        if something && !self.told {
+            // Not if it has ended, or the caller was killed, on whose behalf a dirty scheduler sends nothing.
+            self.told = env.send(&owner, (atoms::mqtt(), atoms::session())).is_ok();
         }
     }
 }
