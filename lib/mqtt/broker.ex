@@ -27,7 +27,16 @@ defmodule MQTT.Broker do
   Those of `MQTT.Router` belong here as well:
 
   #{MQTT.Options.docs(MQTT.Router.schema())}
-  Those of `MQTT.Listener`, but for its `:handler`, `:name` and `:id`, are of all listeners, of which the first has no further ones.
+  So do those of `MQTT.Listener`, but for its `:handler`, `:name` and `:id`. They are the first listener's, and what the others of `:listeners` have where
+  they say nothing else:
+
+  #{MQTT.Options.docs(MQTT.Broker.Options.listener_schema())}
+
+  ## $SYS
+
+  Below `$SYS/broker/` the broker publishes, retained, with the names of mosquitto: `version`, `uptime`, `clients/connected`, `clients/disconnected`,
+  `clients/total`, `subscriptions/count`, `retained messages/count`, `store/messages/bytes` (of what is retained), `publish/messages/received`, and
+  `publish/messages/sent`, which counts to how many subscribers messages went. What is published there itself is not counted.
   """
 
   use Supervisor

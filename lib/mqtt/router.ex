@@ -98,8 +98,8 @@ defmodule MQTT.Router do
   `{:error, :session_taken_over}` that another connection has the session than that of the calling process, and `{:error,
   :other_router}` that it is another router's.
 
-  So that what one message is compared with has a limit, there is room for 2,048 different sets of levels at which filters have `+`, counted up to
-  each of their levels. Those of no more than ten levels do not count, nor those with a single `+` in up to 64 levels: such filters always have room.
+  Filters of up to ten levels, and those with a single `+` in up to 64 levels, always have room. Of others there may be 2,048 different sets of levels at which
+  they have `+`, counted up to each of their levels, so that what one message is compared with has a limit.
 
       iex> {router, session} = {MQTT.Router.new(), MQTT.Session.new()}
       iex> {:new, _cursor} = MQTT.Router.subscribe(router, session, "plant/+/status", %{qos: 1})

@@ -13,8 +13,8 @@ defmodule Mix.Tasks.Mqtt.Server do
     * `--ip ADDRESS`: the address to listen on, such as `0.0.0.0`;
     * `--users FILE`: a password file, as `mix mqtt.passwd` makes it;
     * `--acl FILE`: who may publish and subscribe to what, as `MQTT.Broker.ACL` says;
-    * `--config FILE`: an Elixir script whose value is a keyword list of options of `MQTT.Broker`, before which those given
-      here go;
+    * `--config FILE`: an Elixir script whose value is a keyword list of options of `MQTT.Broker`. Those given here count
+      before them;
     * `--anonymous`: let in who has no user name, from anywhere;
     * `--help`: print this.
 

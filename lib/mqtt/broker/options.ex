@@ -40,10 +40,11 @@ defmodule MQTT.Broker.Options do
   @router_names for {name, _, _, _} <- Router.schema(), do: name
   @names for {name, _, _, _} <- @schema, do: name
   # The listener's name would be the broker's, and its handler and id are ours.
-  @listener_names for {name, _, _, _} <-
-                        Listener.Options.schema() ++ Listener.Options.server_schema(),
-                      name not in [:handler, :name, :id],
-                      do: name
+  @listener_schema for {name, _, _, _} = option <-
+                         Listener.Options.schema() ++ Listener.Options.server_schema(),
+                       name not in [:handler, :name, :id],
+                       do: option
+  @listener_names for {name, _, _, _} <- @listener_schema, do: name
 
   @enforce_keys [
     :name,
@@ -125,6 +126,7 @@ defmodule MQTT.Broker.Options do
   end
 
   def schema, do: @schema
+  def listener_schema, do: @listener_schema
 
   @doc "The options of a connection that is no listener's."
   @spec of_connection(keyword, keyword) :: keyword

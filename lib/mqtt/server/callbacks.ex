@@ -97,7 +97,7 @@ defmodule MQTT.Server.Callbacks do
       As `c:handle_subscribe/3`, instead of which it is called where it is defined. `options` has what
       MQTT 5.0 adds: `:no_local`, `:retain_as_published`, `:retain_handling` (0 to 2), which in earlier
       versions are `false` and 0, and `:properties` and `:subscription_identifier` if the client sent
-      them. `:shared` says whether a filter that begins with `$share/` is a shared subscription's, as it is since MQTT 5.0.
+      them. `:packet_id` is the packet's, and `:shared` says whether a filter that begins with `$share/` is a shared subscription's, as it is since MQTT 5.0.
       """
       @callback handle_subscribe(
                   topic :: String.t(),

@@ -8,9 +8,9 @@ defmodule MQTT.Server.Options do
     {:max_session_messages, {:integer, 1, :infinity}, 10_000,
      "Messages of QoS 1 and 2 to the client that may wait or be unacknowledged. Further ones are dropped and counted. Of QoS 0 as many again may wait while it is connected."},
     {:max_session_bytes, {:integer, 1, :infinity}, 4_194_304,
-     "Bytes of them, from which on no further one is taken."},
+     "Bytes that they may have together. Once they have, further ones are dropped."},
     {:max_session_subscriptions, {:integer, 1, :infinity}, 1_000,
-     "Subscriptions that a `MQTT.Session` keeps, and a sixteenth of the levels that their filters may have together. Further ones fail."},
+     "Subscriptions that a `MQTT.Session` keeps, whose filters may have 16 times as many levels together. Further ones fail."},
     {:session_overflow, {:in, [:drop_newest, :drop_oldest]}, :drop_newest,
      "What is dropped when a session is full: the message that comes, or the one that waits longest, if one does."}
   ]
