@@ -199,15 +199,20 @@ defmodule MQTT.Broker.Options do
     packet = %{type: :connack, session_present: false, reason_code: 0, properties: properties}
 
     case Packet.encode(packet, 5) do
-      {:ok, _} -> properties |> Map.take(@answers) |> Map.keys() |> connack(properties)
-      {:error, {:invalid_property, name}} -> connack([name], properties)
-      {:error, _} -> :error
+      {:ok, _} ->
+        answer = Enum.find(@answers, &is_map_key(properties, &1))
+        if answer, do: no_connack(answer, properties), else: {:ok, properties}
+
+      {:error, {:invalid_property, name}} ->
+        no_connack(name, properties)
+
+      {:error, _} ->
+        :error
     end
   end
 
-  defp connack([], properties), do: {:ok, properties}
-
-  defp connack([name | _], properties) do
+  @spec no_connack(atom, map) :: no_return
+  defp no_connack(name, properties) do
     raise ArgumentError,
           "option :connack of MQTT.Broker cannot have #{inspect(name)}, or not with the value #{inspect(properties[name])}"
   end
