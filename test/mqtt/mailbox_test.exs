@@ -60,7 +60,7 @@ defmodule MQTT.MailboxTest do
   end
 
   test_each "they keep their order", %{client: client, pid: pid} do
-    call =
+    {call, info} =
       while_waiting(pid, fn ->
         send(pid, "1")
         GenServer.cast(pid, "2")
@@ -69,10 +69,12 @@ defmodule MQTT.MailboxTest do
         send(pid, {})
         send(pid, {:EXIT, self(), :six})
         send(pid, {:system, :seven})
-        call
+        {call, :gen_server.send_request(pid, {:"$mqtt", :info})}
       end)
 
     assert {:reply, :told} = :gen_server.wait_response(call, 5_000)
+    # As MQTT.Server.info/1 asks.
+    assert {:reply, %{queued_bytes: _}} = :gen_server.wait_response(info, 5_000)
     exit = inspect({:EXIT, self(), :six})
     assert_told(client, ["1", "2", ":three", "4", "{}", exit, "{:system, :seven}"])
   end

@@ -124,10 +124,7 @@ defmodule MQTT.Server.Connection do
   def init(_), do: {:stop, :unexpected_call_to_init}
 
   @impl true
-  def handle_call({:"$mqtt", :info}, _from, s) do
-    {queued_bytes, dropped_messages} = Native.connection_queue(s.connection)
-    {:reply, %{queued_bytes: queued_bytes, dropped_messages: dropped_messages}, s}
-  end
+  def handle_call({:"$mqtt", :info}, _from, s), do: {:reply, Mailbox.info(s), s}
 
   def handle_call(request, from, %{phase: :connected} = s) do
     Mailbox.handle({:"$gen_call", from, request}, s)

@@ -32,10 +32,12 @@ defmodule MQTT.Broker.Connection.Retained do
   @doc "What is retained for a subscription is due, behind that of those before it."
   @spec add(Context.t(), Session.t(), connection, String.t(), map, Router.cursor()) :: :ok
   def add(context, session, number, filter, options, cursor) do
-    due = List.keydelete(due(context, session, number), filter, 0) ++ [{filter, options, cursor}]
+    entry = {filter, options, cursor}
 
-    unless replace(context, session, number, due),
-      do: :ets.insert_new(context.retained, {session, number, due})
+    case row(context, session, number) do
+      nil -> :ets.insert_new(context.retained, {session, number, [entry]})
+      {_, _, due} = row -> replace(context, row, List.keydelete(due, filter, 0) ++ [entry])
+    end
 
     :ok
   end
@@ -43,11 +45,9 @@ defmodule MQTT.Broker.Connection.Retained do
   @doc "A subscription has other options. What it was to get goes on, as the new one has it."
   @spec change(Context.t(), Session.t(), connection, String.t(), map) :: :ok
   def change(context, session, number, filter, options) do
-    with [_ | _] = due <- due(context, session, number),
-         {_, _, cursor} <- List.keyfind(due, filter, 0) do
-      due = List.keyreplace(due, filter, 0, {filter, options, cursor})
-      replace(context, session, number, due)
-    end
+    with {_, _, due} = row <- row(context, session, number),
+         {_, _, cursor} <- List.keyfind(due, filter, 0),
+         do: replace(context, row, List.keyreplace(due, filter, 0, {filter, options, cursor}))
 
     :ok
   end
@@ -55,8 +55,8 @@ defmodule MQTT.Broker.Connection.Retained do
   @doc "A subscription has ended."
   @spec remove(Context.t(), Session.t(), connection, String.t()) :: :ok
   def remove(context, session, number, filter) do
-    with [_ | _] = due <- due(context, session, number),
-         do: replace(context, session, number, List.keydelete(due, filter, 0))
+    with {_, _, due} = row <- row(context, session, number),
+         do: replace(context, row, List.keydelete(due, filter, 0))
 
     :ok
   end
@@ -68,16 +68,16 @@ defmodule MQTT.Broker.Connection.Retained do
   @spec send_some(Context.t(), Session.t(), connection, retry :: pos_integer) ::
           :done | :now | {:after, pos_integer, retry :: pos_integer}
   def send_some(context, session, number, retry \\ @retry) do
-    case due(context, session, number) do
-      [] ->
-        :done
-
-      [{filter, options, cursor} | others] ->
+    case row(context, session, number) do
+      {_, _, [{filter, options, cursor} | others]} = row ->
         connection = MQTT.Server.connection()
         sent = Router.send_retained(context.router, connection, filter, options, cursor)
         rest = with {_, cursor} <- sent, do: [{filter, options, cursor} | others]
-        replace(context, session, number, if(sent == :done, do: others, else: rest))
+        replace(context, row, if(sent == :done, do: others, else: rest))
         next(sent, others, retry)
+
+      _ ->
+        :done
     end
   end
 
@@ -87,35 +87,33 @@ defmodule MQTT.Broker.Connection.Retained do
   defp next(_done_or_more, _others, _retry), do: :now
 
   # None if a newer connection has it. What another one has left is this one's now.
-  defp due(context, session, number) do
+  defp row(context, session, number) do
     case :ets.lookup(context.retained, session) do
-      [{_, ^number, due}] -> due
-      [{_, last, due}] when last < number -> take(context, session, last, due, number)
-      _ -> []
+      [{_, ^number, _} = row] -> row
+      [{_, last, due}] when last < number -> take(context, {session, last, due}, number)
+      _ -> nil
     end
   end
 
   # The other may have added to it while it lost the session, with its subscriptions.
-  defp take(context, session, last, due, number) do
+  defp take(context, {session, _last, due} = row, number) do
     filters = for {filter, _options} <- Session.subscriptions(session), do: filter
     due = for {filter, _, _} = entry <- due, filter in filters, do: entry
-    row = {session, last, :_}
-    next = {{session, number, {:const, due}}}
 
-    if :ets.select_replace(context.retained, [{row, [], [next]}]) == 1,
-      do: due,
-      else: due(context, session, number)
+    if put(context, row, {session, number, due}),
+      do: {session, number, due},
+      else: row(context, session, number)
   end
 
-  # Unless a newer connection has it.
-  defp replace(context, session, number, due) do
-    row = {session, number, :_}
+  defp replace(context, row, []), do: :ets.delete_object(context.retained, row)
 
-    if due == [] do
-      :ets.select_delete(context.retained, [{row, [], [true]}]) == 1
-    else
-      next = {{session, number, {:const, due}}}
-      :ets.select_replace(context.retained, [{row, [], [next]}]) == 1
-    end
+  defp replace(context, {session, number, _} = row, due),
+    do: put(context, row, {session, number, due})
+
+  # In the place of one that only its own connection changes, unless a newer one has taken it.
+  defp put(context, {session, last, _due}, {session, number, due}) do
+    row = {session, last, :_}
+    next = {{session, number, {:const, due}}}
+    :ets.select_replace(context.retained, [{row, [], [next]}]) == 1
   end
 end

@@ -9,6 +9,7 @@ defmodule MQTT.Server.Connection.Mailbox do
 
   import MQTT.Server.Connection.Actions
 
+  alias MQTT.Native
   alias MQTT.Server.{Events, Writer}
   alias MQTT.Server.Connection.Actions
 
@@ -52,10 +53,20 @@ defmodule MQTT.Server.Connection.Mailbox do
   @spec call(message, Actions.s(), state :: term) :: term
   def call({:"$gen_cast", request}, s, state), do: s.module.handle_cast(request, state)
 
+  def call({:"$gen_call", from, {:"$mqtt", :info}}, s, state),
+    do: {:ok, state, {:reply, from, info(s)}}
+
   def call({:"$gen_call", from, request}, s, state),
     do: s.module.handle_call(request, from, state)
 
   def call(message, s, state), do: s.handler.handle_info.(message, state)
+
+  @doc "See `MQTT.Server.info/1`."
+  @spec info(Actions.s()) :: MQTT.Server.info()
+  def info(s) do
+    {queued_bytes, dropped_messages} = Native.connection_queue(s.connection)
+    %{queued_bytes: queued_bytes, dropped_messages: dropped_messages}
+  end
 
   defp handled({:ok, state}, _state, corked, before, count, s),
     do: next(state, corked, before, count, s)
