@@ -2,6 +2,8 @@ defmodule MQTT.Options do
   @moduledoc false
   # Options against a schema: checked once, at start, with a sentence for each that is wrong.
 
+  alias MQTT.{Packet, Reason}
+
   @type type ::
           {:integer, integer, integer | :infinity}
           | :timeout
@@ -79,6 +81,30 @@ defmodule MQTT.Options do
 
     :ok
   end
+
+  @doc "Raises an `ArgumentError` that says what is wrong with a message, of which the native side says `reason`."
+  @spec wrong_message(atom, map) :: no_return
+  def wrong_message(reason, options),
+    do: raise(ArgumentError, "the message cannot be published: #{words(reason, options)}")
+
+  @doc "The same for a sentence."
+  @spec words(atom, map) :: String.t()
+  def words(:properties, _options), do: "its properties must be a map whose keys are atoms"
+
+  # It does not say of which.
+  def words(:invalid_property, %{properties: properties}) do
+    packet = %{type: :publish, topic: "a", payload: "", properties: properties}
+
+    case Packet.encode(packet, 5) do
+      {:error, {:invalid_property, name}} ->
+        "it cannot have the property #{inspect(name)}, or not with the value #{inspect(properties[name])}"
+
+      _ ->
+        Reason.words(:invalid_property)
+    end
+  end
+
+  def words(reason, _options), do: Reason.words(reason)
 
   @doc "An `ArgumentError` for an option that is none of these."
   @spec known!(keyword, [atom], String.t()) :: :ok

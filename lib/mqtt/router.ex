@@ -154,15 +154,17 @@ defmodule MQTT.Router do
           {:ok, Reason.t(), non_neg_integer}
   def publish(router, topic, message, options \\ %{}, session \\ nil) do
     options = options |> Options.to_map() |> Map.drop([:ref, :packet_id, :dup])
-    router |> Native.router_publish(session, topic, message, options) |> published()
+    router |> Native.router_publish(session, topic, message, options) |> published(options)
   end
 
-  defp published({:ok, reason, count}), do: {:ok, Reason.name(reason), count}
-  # So many that one call does not do.
-  defp published({:more, remaining}), do: remaining |> Native.router_continue() |> published()
+  defp published({:ok, reason, count}, _options), do: {:ok, Reason.name(reason), count}
 
-  defp published({:error, {:invalid, reason}}),
-    do: raise(ArgumentError, "the message cannot be published: #{MQTT.Reason.words(reason)}")
+  # So many that one call does not do.
+  defp published({:more, remaining}, options),
+    do: remaining |> Native.router_continue() |> published(options)
+
+  defp published({:error, {:invalid, reason}}, options),
+    do: Options.wrong_message(reason, options)
 
   @doc """
   Sends retained messages that a filter matches to a connection, as many as its client takes now: `:done`, or

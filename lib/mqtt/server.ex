@@ -323,8 +323,7 @@ defmodule MQTT.Server do
         publish(connections, topic, message, options, failed, hold)
 
       {:error, {:invalid, reason}} ->
-        why = MQTT.Reason.words(reason)
-        raise ArgumentError, "the message cannot be published: #{why}"
+        MQTT.Options.wrong_message(reason, options)
     end
   end
 

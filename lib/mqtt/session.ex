@@ -93,8 +93,7 @@ defmodule MQTT.Session do
 
     case Native.session_publish(session, topic, message, options) do
       {:error, {:invalid, reason}} ->
-        why = MQTT.Reason.words(reason)
-        raise ArgumentError, "the message cannot be published: #{why}"
+        Options.wrong_message(reason, options)
 
       result ->
         result

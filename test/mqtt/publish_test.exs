@@ -380,7 +380,11 @@ defmodule MQTT.PublishTest do
           {[connection], :a, "x", %{}, "topic is no iodata"},
           {[connection], "a", 1, %{}, "message is no iodata"},
           {[connection], "a", "x", [qos: 3], "qos is not 0 or 1 or 2"},
-          {[connection], "a", "x", %{retain: 1}, "retain is neither true nor false"}
+          {[connection], "a", "x", %{retain: 1}, "retain is neither true nor false"},
+          {[connection], "a", "x", %{properties: [content_type: "x"]},
+           "its properties must be a map whose keys are atoms"},
+          {[connection], "a", "x", %{properties: %{content_type: :x}},
+           "it cannot have the property :content_type, or not with the value :x"}
         ] do
       assert_raise ArgumentError, "the message cannot be published: #{sentence}", fn ->
         Server.publish(connections, topic, message, options)

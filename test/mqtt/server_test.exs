@@ -376,7 +376,8 @@ defmodule MQTT.ServerTest do
           {{:publish, "a", 1}, "message is no iodata"},
           {{:publish, "a", "", %{qos: 3}}, "qos is not 0 or 1 or 2"},
           {{:publish, "a", "", %{properties: %{topic_alias: 1}}}, "property not allowed"},
-          {{:publish, "a", "", %{properties: %{nonsense: 1}}}, "invalid property"},
+          {{:publish, "a", "", %{properties: %{nonsense: 1}}},
+           "it cannot have the property :nonsense, or not with the value 1"},
           {{:disconnect, :nonsense}, "no such reason code"},
           {{:publish, "a", "", [qos: 0]}, "options are no map"},
           {:nonsense, "it is none of those that MQTT.Server has"}

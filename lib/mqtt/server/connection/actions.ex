@@ -6,7 +6,7 @@ defmodule MQTT.Server.Connection.Actions do
   # What the handler publishes is corked: it is written when what has come is handled (see `Mailbox` for messages of other
   # processes), or when `@max_corked` commands or `@max_corked_bytes` of messages wait, or when a reply is among them.
 
-  alias MQTT.{Native, Reason}
+  alias MQTT.{Native, Options, Reason}
   alias MQTT.Server.{Deliveries, Events, Writer}
 
   @max_corked 64
@@ -151,7 +151,10 @@ defmodule MQTT.Server.Connection.Actions do
     do: written(outcome, s, [deliveries | told])
 
   defp written({:error, {:bad_action, action, reason}}, s, told),
-    do: {{:stop, Events.bad_action(action, Reason.words(reason)), s}, told}
+    do: {{:stop, Events.bad_action(action, why(action, reason)), s}, told}
+
+  defp why({:publish, _topic, _message, options}, reason), do: Options.words(reason, options)
+  defp why(_action, reason), do: Reason.words(reason)
 
   @doc "Writes what the native side has for a socket that is ours."
   @spec write_ssl(s) :: step
