@@ -87,6 +87,7 @@ defmodule MQTT.Native do
   def router_send_retained(_router, _connection, _filter, _options, _cursor),
     do: :erlang.nif_error(:not_loaded)
 
+  def router_has_retained(_router, _filter, _cursor), do: :erlang.nif_error(:not_loaded)
   def router_retained(_router, _filter, _cursor), do: :erlang.nif_error(:not_loaded)
   def router_info(_router), do: :erlang.nif_error(:not_loaded)
   def router_expire(_router), do: :erlang.nif_error(:not_loaded)

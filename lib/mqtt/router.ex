@@ -176,6 +176,11 @@ defmodule MQTT.Router do
   def send_retained(router, connection, filter, options, cursor),
     do: Native.router_send_retained(router, connection, filter, options, cursor)
 
+  @doc false
+  # Whether there may be any, by looking at some.
+  @spec retained?(t, filter :: String.t(), cursor) :: boolean
+  def retained?(router, filter, cursor), do: Native.router_has_retained(router, filter, cursor)
+
   @doc """
   The retained messages that a filter matches, by their topics. With the cursor of a subscription it is those that were
   retained before it.

@@ -21,11 +21,8 @@ defmodule MQTT.MailboxTest do
       end
     end
 
-    def handle_info(:again, state) do
-      send(self(), :again)
-      {:ok, state}
-    end
-
+    def handle_info(:again, state), do: again(:again, state)
+    def handle_info({:EXIT, _, :again} = message, state), do: again(message, state)
     def handle_info(:raise, _state), do: raise("told to")
     def handle_info(:exit, _state), do: exit(:told_to)
     def handle_info(:throw, state), do: throw(tell("thrown", state))
@@ -45,6 +42,11 @@ defmodule MQTT.MailboxTest do
     @impl true
     def terminate(reason, {test, told}),
       do: send(test, {:terminate, reason, Enum.reverse(told)})
+
+    defp again(message, state) do
+      send(self(), message)
+      {:ok, state}
+    end
 
     defp tell(message, {test, told}) do
       text = if is_binary(message), do: message, else: inspect(message)
@@ -119,6 +121,8 @@ defmodule MQTT.MailboxTest do
 
   test_each "others have their turn where messages do not end", %{client: client, pid: pid} do
     send(pid, :again)
+    # One of a process that is linked, which ends the turn of those before.
+    send(pid, {:EXIT, self(), :again})
     assert %{state: {_, []}} = :sys.get_state(pid)
     :ok = :sys.suspend(pid)
     :ok = :sys.resume(pid)

@@ -193,12 +193,26 @@ defmodule MQTT.Broker.Connection do
 
   # Behind SUBACK, and one subscription after the other.
   defp send_retained(filter, options, cursor, s) do
-    Retained.add(Context.get!(s.broker), s.session, s.number, filter, options, cursor)
-    go_on_with_retained(s)
+    context = Context.get!(s.broker)
+
+    # Mostly there is nothing.
+    if Router.retained?(context.router, filter, cursor) do
+      Retained.add(context, s.session, s.number, filter, options, cursor)
+      go_on_with_retained(s)
+    else
+      Retained.remove(context, s.session, s.number, filter)
+      s
+    end
   end
 
   defp change_retained(filter, options, s) do
     Retained.change(Context.get!(s.broker), s.session, s.number, filter, options)
+    s
+  end
+
+  @doc "Forgets what was due to the session of the connection before."
+  def forget_retained(s) do
+    send(self(), {__MODULE__, :forget_retained})
     s
   end
 
@@ -213,6 +227,11 @@ defmodule MQTT.Broker.Connection do
   ## Processes
 
   @impl true
+  def handle_info({__MODULE__, :forget_retained}, s) do
+    Retained.forget_before(Context.get!(s.broker), s.session, s.number)
+    {:ok, s}
+  end
+
   def handle_info({__MODULE__, :retained}, s),
     do: Context.get!(s.broker) |> Retained.send_some(s.session, s.number) |> retained_sent(s)
 

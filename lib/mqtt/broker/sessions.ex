@@ -347,8 +347,10 @@ defmodule MQTT.Broker.Sessions do
 
   # A connection may have been so slow to tell of itself that its session has ended since.
   defp leave_unless_known(client_id, session, context) do
-    match?([{_, ^session, _, _, _}], :ets.lookup(context.clients, client_id)) ||
-      Router.leave(context.router, session)
+    unless match?([{_, ^session, _, _, _}], :ets.lookup(context.clients, client_id)) do
+      _ = Router.leave(context.router, session)
+      Retained.forget(context, session)
+    end
   end
 
   # Not in this process, which has others to see to.

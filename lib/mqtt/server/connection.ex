@@ -15,7 +15,7 @@ defmodule MQTT.Server.Connection do
   alias MQTT.Server.Connection.{Heap, Mailbox}
   alias MQTT.Server.Events.Handler
 
-  @enforce_keys [:module, :handler, :state, :connection, :io, :corked, :heap]
+  @enforce_keys [:module, :handler, :state, :connection, :io, :corked, :heap, :parent]
   defstruct @enforce_keys ++
               [
                 phase: :connecting,
@@ -33,6 +33,7 @@ defmodule MQTT.Server.Connection do
   # state: the arguments of init/2 before CONNECT, then the handler's state
   # io: :native, or {:ssl, socket} when the bytes are read and written here
   # heap: see `Heap`
+  # parent: whose end ends the process, see `Mailbox`
   # phase: :connecting, then maybe :authenticating, then :connected
   # params: what is known about the connection besides CONNECT, then with it, until it is accepted
   # assigned_id: the client identifier, if we chose it
@@ -104,6 +105,7 @@ defmodule MQTT.Server.Connection do
       io: io,
       corked: Events.none(),
       heap: start.heap,
+      parent: parent(),
       params: params
     }
 
@@ -185,19 +187,28 @@ defmodule MQTT.Server.Connection do
     |> and_then(&{:noreply, &1, {:continue, :kept}})
   end
 
-  # What ended the turn of others. gen_server would do this itself.
-  def handle_continue({:message, {:EXIT, pid, reason} = message}, s) do
-    if pid == parent(), do: {:stop, reason, s}, else: handle_info(message, s)
+  # What ended the turn of others. Behind it gen_server looks at its own.
+  def handle_continue({:message, message}, s) do
+    case {message, s} do
+      # As gen_server would.
+      {{:EXIT, parent, reason}, %{parent: parent}} -> {:stop, reason, s}
+      {{:"$mqtt", _}, _} -> handle_info(message, s)
+      {message, %{io: {:ssl, socket}}} when elem(message, 1) == socket -> handle_info(message, s)
+      _ -> message |> Mailbox.call(s, s.state) |> returned(s)
+    end
+    |> and_then(&flush/1)
   end
-
-  def handle_continue({:message, message}, s), do: message |> handle_info(s) |> and_then(&flush/1)
 
   def handle_continue({:raise, _message, kind, value, stacktrace}, _s),
     do: :erlang.raise(kind, value, stacktrace)
 
+  # Found out while it lives: one that has ended has no name any more.
   defp parent do
-    [parent | _] = Process.get(:"$ancestors")
-    if is_atom(parent), do: Process.whereis(parent), else: parent
+    case Process.get(:"$ancestors") do
+      [name | _] when is_atom(name) -> Process.whereis(name)
+      [pid | _] -> pid
+      _ -> nil
+    end
   end
 
   @impl true

@@ -299,6 +299,24 @@ fn page(
     (found, next)
 }
 
+/// Whether a filter matches retained messages, as far as a call looks: if that is not all, there may be some.
+#[rustler::nif]
+fn router_has_retained(
+    router: ResourceArc<RouterResource>,
+    filter: &str,
+    from: Term<'_>,
+) -> NifResult<bool> {
+    let cursor = cursor(from)?;
+    let mut found = false;
+    let look = |_: &str, _: &core::Message| {
+        found = true;
+        ControlFlow::Break(())
+    };
+    let retained = router.0.retained();
+    let next = retained.matching_while(filter, Some(&cursor), LOOKED_AT, clock::now(), look);
+    Ok(found || next.is_some())
+}
+
 /// Some of the retained messages that a filter matches, as `{topic, payload, options}`, and the cursor of the others or
 /// `:done`; or an error for what is no topic filter.
 #[rustler::nif]

@@ -140,6 +140,19 @@ defmodule MQTT.Broker.RetainedTest do
       take_all(client, Enum.uniq(payloads), 200)
     end
 
+    test "stay due to a client that another with its identifier could not take the place of" do
+      {name, port} = broker(max_session_messages: 10)
+      for n <- 1..50, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})
+      {client, 0} = resume(port, <<0x21, 10::16>>)
+      send_bytes(client, V5.subscribe(1, [{"t/#", 1}]))
+      assert {:suback, 1, [1], _} = V5.recv_packet(client)
+      # What CONNACK says is too large for it.
+      other = open(port)
+      send_bytes(other, V5.connect(0x02, ["client"], <<0x27, 3::32>>))
+      recv_all(other)
+      take_all(client, [], 50)
+    end
+
     test "are due to no session that has begun anew" do
       {name, port} = broker(max_session_messages: 10)
       for n <- 1..100, do: Broker.publish(name, "t/#{n}", "#{n}", %{qos: 1, retain: true})

@@ -84,16 +84,15 @@ defmodule MQTT.Broker.Connection.Entering do
     end
   end
 
-  # What the connection before was still to send of what is retained.
-  defp with_retained(context, :resumed, s),
-    do: if(Retained.due?(context, s.session), do: Connection.go_on_with_retained(s), else: s)
-
-  defp with_retained(context, :discarded, s) do
-    Retained.forget(context, s.session)
-    s
+  # What the connection before was still to send of what is retained. It has the session until this one is connected, so that is seen to
+  # by a message. Mostly there is nothing, and then this one is not woken for it.
+  defp with_retained(context, connected, s) do
+    cond do
+      connected == :new or not Retained.due?(context, s.session) -> s
+      connected == :resumed -> Connection.go_on_with_retained(s)
+      connected == :discarded -> Connection.forget_retained(s)
+    end
   end
-
-  defp with_retained(_context, :new, s), do: s
 
   # One who is connected already has another end.
   defp refused(reason, s) do

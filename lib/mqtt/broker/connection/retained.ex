@@ -14,6 +14,9 @@ defmodule MQTT.Broker.Connection.Retained do
   @retry 20
   @longest_retry 1_000
 
+  # So many subscriptions that are done are taken out of the row together.
+  @at_once 64
+
   @typedoc "Of a connection, see `MQTT.Broker.Sessions`."
   @type connection :: pos_integer
 
@@ -24,6 +27,15 @@ defmodule MQTT.Broker.Connection.Retained do
   @doc "There are no such subscriptions any more."
   @spec forget(Context.t(), Session.t()) :: true
   def forget(context, session), do: :ets.delete(context.retained, session)
+
+  @doc "The same for those of connections before."
+  @spec forget_before(Context.t(), Session.t(), connection) :: true
+  def forget_before(context, session, number) do
+    with [{_, last, _} = row] when last < number <- :ets.lookup(context.retained, session),
+         do: :ets.delete_object(context.retained, row)
+
+    true
+  end
 
   @doc "Whether something is due."
   @spec due?(Context.t(), Session.t()) :: boolean
@@ -69,15 +81,22 @@ defmodule MQTT.Broker.Connection.Retained do
           :done | :now | {:after, pos_integer, retry :: pos_integer}
   def send_some(context, session, number, retry \\ @retry) do
     case row(context, session, number) do
-      {_, _, [{filter, options, cursor} | others]} = row ->
-        connection = MQTT.Server.connection()
-        sent = Router.send_retained(context.router, connection, filter, options, cursor)
-        rest = with {_, cursor} <- sent, do: [{filter, options, cursor} | others]
-        replace(context, row, if(sent == :done, do: others, else: rest))
-        next(sent, others, retry)
+      {_, _, [_ | _] = due} = row ->
+        {sent, rest} = send_at_most(@at_once, due, context.router)
+        replace(context, row, rest)
+        next(sent, rest, retry)
 
       _ ->
         :done
+    end
+  end
+
+  # One after the other, until one is not done.
+  defp send_at_most(count, [{filter, options, cursor} | others], router) do
+    case Router.send_retained(router, MQTT.Server.connection(), filter, options, cursor) do
+      :done when others != [] and count > 1 -> send_at_most(count - 1, others, router)
+      :done -> {:done, others}
+      {_, cursor} = sent -> {sent, [{filter, options, cursor} | others]}
     end
   end
 
@@ -97,7 +116,9 @@ defmodule MQTT.Broker.Connection.Retained do
 
   # The other may have added to it while it lost the session, with its subscriptions.
   defp take(context, {session, _last, due} = row, number) do
-    filters = for {filter, _options} <- Session.subscriptions(session), do: filter
+    filters =
+      for {filter, _options} <- Session.subscriptions(session), into: MapSet.new(), do: filter
+
     due = for {filter, _, _} = entry <- due, filter in filters, do: entry
 
     if put(context, row, {session, number, due}),
