@@ -119,6 +119,45 @@ defmodule MQTT.MailboxTest do
     assert_closed(client)
   end
 
+  @tag transport: :tcp
+  test "so does that of a parent that had a name" do
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, active: false, ip: {127, 0, 0, 1}])
+    {:ok, port} = :inet.port(listener)
+    client = open(port)
+    {:ok, socket} = :gen_tcp.accept(listener)
+    test = self()
+
+    parent =
+      spawn(fn ->
+        Process.register(self(), :mailbox_test_parent)
+        child = :proc_lib.spawn_link(fn -> serve_when_given(test) end)
+        send(test, {:child, child})
+        Process.sleep(:infinity)
+      end)
+
+    assert_receive {:child, pid}
+    :ok = :gen_tcp.controlling_process(socket, pid)
+    send(pid, {:yours, socket})
+    send_bytes(client, connect_packet())
+    assert <<0x20, 2, 0, 0>> = recv(client)
+    monitor = Process.monitor(parent)
+
+    while_waiting(pid, fn ->
+      send(pid, "1")
+      Process.exit(parent, :kill)
+      assert_receive {:DOWN, ^monitor, _, _, :killed}
+    end)
+
+    assert_receive {:terminate, :killed, ["1"]}
+    assert_told(client, ["1"])
+  end
+
+  defp serve_when_given(test) do
+    Process.flag(:trap_exit, true)
+    socket = receive do: ({:yours, socket} -> socket)
+    MQTT.Server.enter_loop(Teller, test, MQTT.Transport.new(:tcp, socket))
+  end
+
   test_each "others have their turn where messages do not end", %{client: client, pid: pid} do
     send(pid, :again)
     # One of a process that is linked, which ends the turn of those before.
